@@ -1,0 +1,5 @@
+"""`python -m chatkit`."""
+
+from chatkit.cli.main import main
+
+main()

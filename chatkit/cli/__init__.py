@@ -1,0 +1,1 @@
+"""The command line: `python -m chatkit`, one module per command."""

@@ -1,0 +1,143 @@
+"""What every engine does, whatever runs underneath."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from chatkit.errors import PromptTooLong
+from chatkit.prompt import Prompt
+from chatkit.sampling import Sampling
+from chatkit.template import ChatTemplate
+
+Finish = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one answer took.
+
+    Args:
+        prompt_tokens: tokens of the prompt.
+        cached_tokens: how many of them the engine still had and did not read again.
+        completion_tokens: tokens of the answer, the end token included.
+        queued_seconds: the wait before the engine began.
+        first_token_seconds: from asking to the first text, the wait included.
+        total_seconds: from asking to the end, the wait included.
+    """
+
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    queued_seconds: float
+    first_token_seconds: float
+    total_seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        """The speed of writing, counted from the first text on."""
+        writing = self.total_seconds - self.first_token_seconds
+        return (self.completion_tokens - 1) / writing if writing > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of an answer; only the last one carries `finish` and `usage`.
+
+    Args:
+        text: what was added to the answer.
+        finish: why it ended: the model or a stop string ended it, or its length ran out.
+        usage: counts and times of the whole answer.
+    """
+
+    text: str
+    finish: Finish | None = None
+    usage: Usage | None = None
+
+
+class Engine(Protocol):
+    """Runs one model.
+
+    Attributes:
+        name: the model's name as users type it, with its engine.
+        template: the model's chat template, with its tokenizer.
+        context: the window in tokens, prompt and answer together.
+        defaults: the sampling that stands for what a caller leaves unset.
+        resident_bytes: an estimate of the memory that the engine holds.
+    """
+
+    name: str
+    template: ChatTemplate
+    context: int
+    defaults: Sampling
+    resident_bytes: int
+
+    def stream(
+        self, prompt: Prompt, sampling: Sampling, adapter: str | None = None
+    ) -> AsyncGenerator[Delta, None]:
+        """Answer a prompt piece by piece.
+
+        Closing the generator stops the work within one token, also while it waits in the queue
+        or reads the prompt.
+
+        Raises:
+            PromptTooLong: the prompt leaves no room for an answer.
+            Unsupported: the engine cannot do what the sampling asks for.
+            EngineError: the engine failed while it worked.
+        """
+        ...
+
+    async def score(self, prompt: Prompt, continuations: Sequence[str]) -> list[float]:
+        """Give the log-likelihood of each continuation after the prompt, in nats.
+
+        Raises:
+            Unsupported: the engine gives no probabilities of given text.
+        """
+        ...
+
+    async def health(self) -> None:
+        """Return when the engine can work.
+
+        Raises:
+            EngineError: it cannot.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Stop what runs and give the memory back."""
+        ...
+
+
+NEUTRAL = Sampling(temperature=0.7, top_p=0.95, repetition_penalty=1.0)
+"""What stands for unset values when the model's publisher recommends nothing."""
+
+
+def answer_room(prompt: Prompt, sampling: Sampling, context: int) -> int:
+    """Tell how many tokens the answer may take.
+
+    Args:
+        prompt: what will be read.
+        sampling: `max_tokens`, or None for a quarter of the window.
+        context: the window in tokens.
+
+    Raises:
+        PromptTooLong: the prompt fills the window.
+    """
+    left = context - len(prompt.ids)
+    if left < 1:
+        raise PromptTooLong(
+            f"The prompt has {len(prompt.ids)} tokens and the window {context}; "
+            "shorten it or begin a new conversation."
+        )
+    return min(left, sampling.max_tokens or max(context // 4, 256))
+
+
+async def complete(engine: Engine, prompt: Prompt, sampling: Sampling) -> tuple[str, Delta]:
+    """Collect a whole answer: its text, and the last delta with finish and usage.
+
+    Raises: as `Engine.stream`.
+    """
+    parts: list[str] = []
+    last = Delta("")
+    async for last in engine.stream(prompt, sampling):
+        parts.append(last.text)
+    return "".join(parts), last

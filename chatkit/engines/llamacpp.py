@@ -1,0 +1,211 @@
+"""The embedded engine: llama.cpp's own server inside this process, through xllamacpp."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chatkit.engine import Delta, Finish, Usage, answer_room
+from chatkit.engines.admission import Admission
+from chatkit.engines.bridge import Bridge
+from chatkit.errors import ChatkitError, EngineError, ModelFileError, Unsupported
+from chatkit.loading.llamacpp_library import import_xllamacpp
+from chatkit.prompt import Prompt
+from chatkit.sampling import Sampling
+from chatkit.template import ChatTemplate
+
+if TYPE_CHECKING:
+    from xllamacpp import Server
+
+Chunk = dict[str, Any]
+
+SLOTS = 4
+# Between two batches the server looks whether a request was closed, so a batch must be short.
+BATCH_TOKENS = 256
+# Old conversations' states wait in memory for their next turn, in MiB.
+IDLE_CACHE_MIB = 64
+
+
+class LlamaCppEngine:
+    """Runs a GGUF file; the prompt goes in as token ids of our own template.
+
+    Args:
+        name: the model's name.
+        server: the running llama.cpp server.
+        template: the model's chat template.
+        context: the window in tokens, shared by all requests that run at once.
+        defaults: the sampling for what a caller leaves unset.
+        resident_bytes: an estimate of the memory that it holds.
+        slots: how many requests run at once.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        server: "Server",
+        template: ChatTemplate,
+        context: int,
+        defaults: Sampling,
+        resident_bytes: int,
+        slots: int = SLOTS,
+    ) -> None:
+        self.name = name
+        self.template = template
+        self.context = context
+        self.defaults = defaults
+        self.resident_bytes = resident_bytes
+        self._server: Server | None = server
+        self.admission = Admission(slots, context)
+        self._threads = ThreadPoolExecutor(slots, thread_name_prefix=f"llamacpp-{name}")
+
+    async def stream(
+        self, prompt: Prompt, sampling: Sampling, adapter: str | None = None
+    ) -> AsyncGenerator[Delta, None]:
+        """Answer a prompt piece by piece; see `Engine.stream`."""
+        if adapter is not None:
+            raise Unsupported(
+                f"{self.name} has no adapter {adapter!r} loaded; "
+                "open the adapter's folder with @transformers."
+            )
+        asked = time.monotonic()
+        room = answer_room(prompt, sampling, self.context)
+        request = _request(prompt, sampling.over(self.defaults), room)
+        release = await self.admission.enter(len(prompt.ids) + room)
+        queued = time.monotonic() - asked
+        server = self._running()
+        bridge: Bridge[Chunk] = Bridge(partial(server.handle_completions, request), release)
+        self._threads.submit(bridge.run)
+        try:
+            async for delta in _deltas(self.name, bridge, asked, queued):
+                yield delta
+        finally:
+            bridge.stop()
+
+    async def score(self, prompt: Prompt, continuations: Sequence[str]) -> list[float]:
+        """Refused: llama.cpp gives no probabilities of prompt tokens."""
+        raise Unsupported(
+            f"{self.name} cannot score given text; use the same model with @transformers."
+        )
+
+    async def health(self) -> None:
+        """Return when the server runs; see `Engine.health`."""
+        self._running()
+
+    async def close(self) -> None:
+        """Stop the server and give its memory back."""
+        await asyncio.to_thread(self._shut_down)
+
+    def _shut_down(self) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=False)
+        self._server = None
+
+    def _running(self) -> "Server":
+        if self._server is None:
+            raise EngineError(f"{self.name} was closed; load it again.")
+        return self._server
+
+
+def start_llamacpp(gguf: Path, context: int, slots: int = SLOTS) -> "Server":
+    """Start llama.cpp's server inside this process.
+
+    It also listens on a free loopback port; a random key that nobody learns keeps it shut.
+
+    Args:
+        gguf: the model file.
+        context: the window in tokens, shared by all requests.
+        slots: how many requests run at once.
+
+    Raises:
+        ModelFileError: llama.cpp cannot load the file.
+    """
+    CommonParams, Server = import_xllamacpp()
+    parameters = CommonParams()
+    parameters.model.path = str(gguf)
+    parameters.n_ctx = context
+    parameters.n_parallel = slots
+    parameters.kv_unified = True
+    parameters.n_batch = BATCH_TOKENS
+    parameters.n_ubatch = BATCH_TOKENS
+    parameters.cache_ram_mib = IDLE_CACHE_MIB
+    parameters.port = 0
+    parameters.ui = False
+    parameters.api_keys = [secrets.token_hex()]
+    parameters.verbosity = -1
+    try:
+        return Server(parameters)
+    except RuntimeError:
+        raise ModelFileError(
+            f"llama.cpp cannot load {gguf.name}; the file is corrupt or of an unknown kind: "
+            "pull the model again."
+        ) from None
+
+
+async def _deltas(
+    name: str, bridge: Bridge[Chunk], asked: float, queued: float
+) -> AsyncGenerator[Delta, None]:
+    first: float | None = None
+    async for chunk in bridge.items():
+        if "error" in chunk:
+            raise _error(name, chunk["error"])
+        choice = chunk["choices"][0]
+        if choice["text"] and first is None:
+            first = time.monotonic() - asked
+        if choice["finish_reason"]:
+            total = time.monotonic() - asked
+            usage = _usage(chunk["usage"], queued, total if first is None else first, total)
+            yield Delta(choice["text"], _finish(choice["finish_reason"]), usage)
+            return
+        if choice["text"]:
+            yield Delta(choice["text"])
+    raise EngineError(f"{name} ended an answer without saying why; ask again.")
+
+
+def _finish(reason: str) -> Finish:
+    return "length" if reason == "length" else "stop"
+
+
+def _usage(counts: Chunk, queued: float, first: float, total: float) -> Usage:
+    return Usage(
+        prompt_tokens=counts["prompt_tokens"],
+        cached_tokens=counts["prompt_tokens_details"]["cached_tokens"],
+        completion_tokens=counts["completion_tokens"],
+        queued_seconds=queued,
+        first_token_seconds=first,
+        total_seconds=total,
+    )
+
+
+def _error(name: str, error: Chunk) -> ChatkitError:
+    said = str(error.get("message", error)).rstrip(".")
+    if error.get("type") == "invalid_request_error":
+        return Unsupported(f"{name} refuses the request ({said}); change its options.")
+    return EngineError(f"{name} failed while it answered ({said}); ask again.")
+
+
+def _request(prompt: Prompt, sampling: Sampling, room: int) -> Chunk:
+    """Translate to llama.cpp's options; the samplers run in the order that transformers uses."""
+    request: Chunk = {
+        "prompt": list(prompt.ids),
+        "n_predict": room,
+        "stream": True,
+        "return_progress": True,
+        "samplers": ["penalties", "temperature", "top_k", "top_p", "min_p"],
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k or 0,
+        "top_p": sampling.top_p or 1.0,
+        "min_p": sampling.min_p or 0.0,
+        "repeat_last_n": len(prompt.ids) + room,
+        "repeat_penalty": sampling.repetition_penalty or 1.0,
+        "presence_penalty": sampling.presence_penalty or 0.0,
+        "frequency_penalty": sampling.frequency_penalty or 0.0,
+        "stop": list(sampling.stop),
+    }
+    if sampling.seed is not None:
+        request["seed"] = sampling.seed
+    if sampling.json_schema is not None:
+        request["json_schema"] = sampling.json_schema
+    return request

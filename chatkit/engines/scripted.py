@@ -1,0 +1,169 @@
+"""The engine that answers from a script: for tests, demos of failure, and trying out an app."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+
+from chatkit.engine import NEUTRAL, Delta, Finish, Usage, answer_room
+from chatkit.engines.admission import Admission
+from chatkit.errors import EngineError, Unsupported
+from chatkit.prompt import Prompt
+from chatkit.sampling import Sampling
+from chatkit.template import ChatTemplate
+from chatkit.tokenizer import Tokenizer
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def echo(question: str) -> str:
+    """Answer with the question itself."""
+    return f"You said: {question}"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What the engine does.
+
+    Args:
+        answer: makes the answer from the last message.
+        reading_seconds: how long it reads a prompt.
+        token_seconds: how long each token takes.
+        fail_after: raise an `EngineError` after this many tokens; None never fails.
+        slots: how many requests run at once.
+        context: the window in tokens.
+    """
+
+    answer: Callable[[str], str] = echo
+    reading_seconds: float = 0.0
+    token_seconds: float = 0.0
+    fail_after: int | None = None
+    slots: int = 4
+    context: int = 4096
+
+
+class ScriptedEngine:
+    """Answers from a script, byte by byte of a real tokenizer with a ChatML template.
+
+    Args:
+        script: what to do.
+        name: the model's name.
+    """
+
+    def __init__(self, script: Script | None = None, name: str = "scripted:") -> None:
+        self.name = name
+        self.script = script or Script()
+        self.template = ChatTemplate(byte_tokenizer())
+        self.context = self.script.context
+        self.defaults = NEUTRAL
+        self.resident_bytes = 0
+        self.admission = Admission(self.script.slots, self.script.slots * self.script.context)
+        self.tokens_written = 0
+        self._closed = False
+
+    async def stream(
+        self, prompt: Prompt, sampling: Sampling, adapter: str | None = None
+    ) -> AsyncGenerator[Delta, None]:
+        """Answer from the script piece by piece; see `Engine.stream`."""
+        self._refuse(sampling, adapter)
+        await self.health()
+        asked = time.monotonic()
+        room = answer_room(prompt, sampling, self.context)
+        release = await self.admission.enter(len(prompt.ids) + room)
+        queued = time.monotonic() - asked
+        try:
+            await asyncio.sleep(self.script.reading_seconds)
+            async for delta in self._write(prompt, sampling, room, (asked, queued)):
+                yield delta
+        finally:
+            release()
+
+    async def score(self, prompt: Prompt, continuations: Sequence[str]) -> list[float]:
+        """Refused: a script has no probabilities."""
+        raise Unsupported("scripted: cannot score text; use a model with @transformers.")
+
+    async def health(self) -> None:
+        """Return while the engine is open; see `Engine.health`."""
+        if self._closed:
+            raise EngineError(f"{self.name} was closed; open it again.")
+
+    async def close(self) -> None:
+        """Refuse what comes after this."""
+        self._closed = True
+
+    def _refuse(self, sampling: Sampling, adapter: str | None) -> None:
+        if adapter is not None:
+            raise Unsupported(f"scripted: has no adapter {adapter!r}; ask without one.")
+        if sampling.json_schema is not None:
+            raise Unsupported("scripted: keeps to no json_schema; ask without one.")
+
+    async def _write(
+        self, prompt: Prompt, sampling: Sampling, room: int, times: tuple[float, float]
+    ) -> AsyncGenerator[Delta, None]:
+        asked, queued = times
+        answer = _until_stop(self.script.answer(prompt.messages[-1].content), sampling.stop)
+        tokens = self.template.tokenizer.encode(answer)
+        decoder = self.template.tokenizer.decoder()
+        first: float | None = None
+        for count, token in enumerate(tokens[:room]):
+            if count == self.script.fail_after:
+                raise EngineError(f"{self.name} failed after {count} tokens, as its script says.")
+            await asyncio.sleep(self.script.token_seconds)
+            self.tokens_written += 1
+            if text := decoder.step(token.id):
+                first = first or time.monotonic() - asked
+                yield Delta(text)
+        finish: Finish = "length" if len(tokens) > room else "stop"
+        total = time.monotonic() - asked
+        usage = Usage(len(prompt.ids), 0, min(len(tokens), room), queued, first or total, total)
+        yield Delta("", finish, usage)
+
+
+def byte_tokenizer() -> Tokenizer:
+    """Make a tokenizer with one token per byte, and ChatML's control tokens."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    letters = sorted(ByteLevel.alphabet())
+    control = ["<|im_start|>", "<|im_end|>"]
+    definition = {
+        "version": "1.0",
+        "added_tokens": [
+            {
+                "id": len(letters) + index,
+                "content": text,
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": True,
+            }
+            for index, text in enumerate(control)
+        ],
+        "pre_tokenizer": {
+            "type": "ByteLevel",
+            "add_prefix_space": False,
+            "trim_offsets": True,
+            "use_regex": False,
+        },
+        "decoder": {
+            "type": "ByteLevel",
+            "add_prefix_space": True,
+            "trim_offsets": True,
+            "use_regex": True,
+        },
+        "model": {
+            "type": "BPE",
+            "vocab": {letter: index for index, letter in enumerate(letters)},
+            "merges": [],
+        },
+    }
+    return Tokenizer(definition, {"eos_token": "<|im_end|>"}, CHATML)
+
+
+def _until_stop(answer: str, stop: Sequence[str]) -> str:
+    cuts = [answer.index(text) for text in stop if text in answer]
+    return answer[: min(cuts)] if cuts else answer

@@ -1,0 +1,200 @@
+"""The research engine: transformers on CPU, CUDA or MPS, with 8- and 4-bit weights and adapters."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from chatkit.engine import Delta, Finish, Usage, answer_room
+from chatkit.engines.admission import Admission
+from chatkit.engines.bridge import Bridge
+from chatkit.engines.decoding import Decoding, Row
+from chatkit.engines.stop_strings import StopStrings
+from chatkit.engines.weights import weight_bytes
+from chatkit.errors import ChatkitError, EngineError, Unsupported
+from chatkit.prompt import Prompt
+from chatkit.sampling import Sampling
+from chatkit.template import ChatTemplate
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+Result = TypeVar("Result")
+
+
+class TransformersEngine:
+    """Runs a checkpoint; one answer, or one batch of answers, at a time.
+
+    Args:
+        name: the model's name.
+        model: the loaded model, on its device, in evaluation mode.
+        template: the model's chat template.
+        defaults: the sampling for what a caller leaves unset.
+        adapter: the name of the adapter that is loaded into the model, None without one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: "PreTrainedModel",
+        template: ChatTemplate,
+        defaults: Sampling,
+        adapter: str | None = None,
+    ) -> None:
+        self.name = name
+        self.template = template
+        self.context = int(model.config.max_position_embeddings)
+        self.defaults = defaults
+        self.resident_bytes = weight_bytes(model)
+        self.adapter = adapter
+        self._model: PreTrainedModel | None = model
+        self._ends = _end_ids(model, template)
+        self.admission = Admission(slots=1, tokens=self.context)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"transformers-{name}")
+
+    async def stream(
+        self, prompt: Prompt, sampling: Sampling, adapter: str | None = None
+    ) -> AsyncGenerator[Delta, None]:
+        """Answer a prompt piece by piece; see `Engine.stream`."""
+        self._refuse(sampling, adapter)
+        asked = time.monotonic()
+        row = self._row(prompt, sampling)
+        release = await self.admission.enter(len(row.ids) + row.room)
+        queued = time.monotonic() - asked
+        decoding = Decoding(self._loaded(), [row], self._ends)
+        bridge: Bridge[int | None] = Bridge(partial(_work, self.name, decoding), release)
+        self._thread.submit(bridge.run)
+        try:
+            async for delta in self._deltas(bridge, row, (asked, queued)):
+                yield delta
+        finally:
+            bridge.stop()
+
+    async def batch(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[str]:
+        """Answer several prompts together, padded to one length; quicker than one by one.
+
+        Raises: as `Engine.stream`.
+        """
+        self._refuse(sampling, None)
+        rows = [self._row(prompt, sampling) for prompt in prompts]
+        release = await self.admission.enter(1)
+        try:
+            return await self._on_thread(partial(self._answer_rows, rows))
+        finally:
+            release()
+
+    async def score(self, prompt: Prompt, continuations: Sequence[str]) -> list[float]:
+        """Give the log-likelihood of each continuation after the prompt, in nats."""
+        release = await self.admission.enter(1)
+        try:
+            return await self._on_thread(partial(self._score, prompt, continuations))
+        finally:
+            release()
+
+    async def health(self) -> None:
+        """Return while the model is loaded; see `Engine.health`."""
+        self._loaded()
+
+    async def close(self) -> None:
+        """Let the answer under way end and give the memory back."""
+        await asyncio.to_thread(self._thread.shutdown)
+        self._model = None
+
+    async def _deltas(
+        self, bridge: Bridge[int | None], row: Row, times: tuple[float, float]
+    ) -> AsyncGenerator[Delta, None]:
+        asked, queued = times
+        decoder, stop = self.template.tokenizer.decoder(), StopStrings(row.sampling.stop)
+        first: float | None = None
+        finish: Finish = "length"
+        count = 0
+        async for token in bridge.items():
+            count += 1
+            ended = token in self._ends
+            text = "" if ended or token is None else stop.feed(decoder.step(token))
+            if text:
+                first = first or time.monotonic() - asked
+                yield Delta(text)
+            if ended or stop.reached:
+                finish = "stop"
+                break
+        total = time.monotonic() - asked
+        usage = Usage(len(row.ids), 0, count, queued, first or total, total)
+        yield Delta(stop.rest(), finish, usage)
+
+    def _answer_rows(self, rows: Sequence[Row]) -> list[str]:
+        written: list[list[int]] = [[] for _ in rows]
+        for tokens in Decoding(self._loaded(), rows, self._ends).steps(lambda: False):
+            for ids, token in zip(written, tokens, strict=True):
+                if token is not None and token not in self._ends:
+                    ids.append(token)
+        return [
+            _cut(self.template.tokenizer.decode(ids), row.sampling.stop)
+            for ids, row in zip(written, rows, strict=True)
+        ]
+
+    def _score(self, prompt: Prompt, continuations: Sequence[str]) -> list[float]:
+        import torch
+
+        model, scores = self._loaded(), []
+        for continuation in continuations:
+            tokens = self.template.tokenizer.encode(continuation, begins=not prompt.ids)
+            added = [token.id for token in tokens]
+            ids = torch.tensor([[*prompt.ids, *added]], device=model.device)
+            with torch.inference_mode():
+                logits = model(ids, logits_to_keep=len(added) + 1).logits[0, :-1].float()
+            chances = logits.log_softmax(-1)
+            target = torch.tensor(added, device=model.device).unsqueeze(1)
+            scores.append(float(chances.gather(1, target).sum()))
+        return scores
+
+    async def _on_thread(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _row(self, prompt: Prompt, sampling: Sampling) -> Row:
+        room = answer_room(prompt, sampling, self.context)
+        return Row(prompt.ids, sampling.over(self.defaults), room)
+
+    def _refuse(self, sampling: Sampling, adapter: str | None) -> None:
+        if sampling.json_schema is not None:
+            raise Unsupported(
+                f"{self.name} cannot keep to a json_schema; use the embedded engine (@llamacpp)."
+            )
+        if adapter not in (None, self.adapter):
+            raise Unsupported(
+                f"{self.name} has no adapter {adapter!r} loaded; open the adapter's folder instead."
+            )
+
+    def _loaded(self) -> "PreTrainedModel":
+        if self._model is None:
+            raise EngineError(f"{self.name} was closed; load it again.")
+        return self._model
+
+
+def _work(name: str, decoding: Decoding, hear: Callable[[int | None], bool]) -> None:
+    """Decode one row; between the pieces of a long prompt nothing is heard, only asked."""
+    stopped = False
+    try:
+        for tokens in decoding.steps(lambda: stopped):
+            stopped = hear(tokens[0])
+    except ChatkitError:
+        raise
+    except Exception as error:
+        raise EngineError(f"{name} failed while it answered ({error}); ask again.") from error
+
+
+def _end_ids(model: "PreTrainedModel", template: ChatTemplate) -> frozenset[int]:
+    """Collect every id that ends an answer: the configuration's and the tokenizer's."""
+    configured = model.generation_config.eos_token_id
+    ids = {configured} if isinstance(configured, int) else set(configured or ())
+    eos = template.tokenizer.eos
+    if eos in template.tokenizer.control:
+        ids.add(template.tokenizer.control[eos].id)
+    return frozenset(ids)
+
+
+def _cut(text: str, stop: Sequence[str]) -> str:
+    return StopStrings(stop).feed(text) if stop else text

@@ -1,0 +1,145 @@
+"""Loads the weights of a checkpoint for the transformers engine, and weighs them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from chatkit.errors import MissingExtra, ModelFileError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+    from transformers.utils.quantization_config import QuantizationConfigMixin
+
+Quantize = Literal["int8", "int4"]
+
+
+def load_weights(
+    checkpoint: Path, quantize: Quantize | None = None, adapter: Path | None = None
+) -> "PreTrainedModel":
+    """Load a checkpoint onto the best device here, ready to answer.
+
+    Args:
+        checkpoint: the folder with `config.json` and safetensors.
+        quantize: int8 is torchao's weight-only quantisation, int4 bitsandbytes' NF4 (Dettmers
+            2023) with double quantisation; None keeps 32 bits on CPU, 16 bits elsewhere.
+        adapter: a PEFT adapter folder to put on top.
+
+    Raises:
+        ModelFileError: the checkpoint or the adapter is corrupt or of another base.
+        MissingExtra: the package that quantises is not installed.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    device = best_device()
+    dtype = torch.float32 if device == "cpu" else _half_precision(device)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            checkpoint,
+            dtype=dtype,
+            device_map=device,
+            quantization_config=_quantization(quantize, dtype),
+            local_files_only=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelFileError(
+            f"The checkpoint in {checkpoint} cannot be loaded ({_first_line(error)}); "
+            "pull the model again."
+        ) from error
+    if adapter is not None:
+        model = _with_adapter(model, adapter)
+    return model.eval()
+
+
+def best_device() -> str:
+    """Name the device to run on: cuda, mps or cpu."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def weight_bytes(model: "torch.nn.Module") -> int:
+    """Count the bytes that a model's weights really take, shared storage once."""
+    storages: dict[int, int] = {}
+    for tensor in [*model.parameters(), *model.buffers()]:
+        for part in _parts(tensor):
+            storage = part.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values())
+
+
+def _parts(tensor: "torch.Tensor") -> Iterator["torch.Tensor"]:
+    """Take a quantised tensor apart into the tensors that hold its data."""
+    from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+    if is_traceable_wrapper_subclass(tensor):
+        names, _ = tensor.__tensor_flatten__()
+        for name in names:
+            yield from _parts(getattr(tensor, name))
+        return
+    yield tensor
+    # bitsandbytes keeps the scales of a 4-bit weight beside it, outside PyTorch's sight.
+    state = getattr(tensor, "quant_state", None)
+    if state is not None:
+        yield state.absmax
+        if state.nested:
+            yield state.state2.absmax
+
+
+def _half_precision(device: str) -> "torch.dtype":
+    import torch
+
+    bf16 = device == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.bfloat16 if bf16 else torch.float16
+
+
+def _quantization(
+    quantize: Quantize | None, dtype: "torch.dtype"
+) -> "QuantizationConfigMixin | None":
+    if quantize is None:
+        return None
+    try:
+        return _int8() if quantize == "int8" else _int4(dtype)
+    except ImportError as error:
+        raise MissingExtra(
+            f"quantize={quantize!r} needs a package that is missing ({error}); run "
+            "`pip install 'chatkit-lab[quantize]'`."
+        ) from error
+
+
+def _int8() -> "QuantizationConfigMixin":
+    from torchao.quantization import Int8WeightOnlyConfig
+    from transformers import TorchAoConfig
+
+    return TorchAoConfig(Int8WeightOnlyConfig())
+
+
+def _int4(dtype: "torch.dtype") -> "QuantizationConfigMixin":
+    import bitsandbytes  # noqa: F401  (its absence must be told before loading begins)
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def _with_adapter(model: "PreTrainedModel", adapter: Path) -> "PreTrainedModel":
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, adapter)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelFileError(
+            f"The adapter in {adapter} does not fit this model ({_first_line(error)}); "
+            "open it on the base that it was trained on."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

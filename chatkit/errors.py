@@ -1,0 +1,95 @@
+"""Everything chatkit raises on purpose, in one tree.
+
+    ChatkitError
+    ├── InputError             what the caller passed cannot be used
+    │   ├── SamplingError      a sampling value is out of range or unknown
+    │   ├── PromptTooLong      the prompt leaves no room in the context window
+    │   └── TemplateError      the messages do not fit the chat template
+    ├── UnknownModel           no model of that name
+    ├── ModelUnavailable       known, but its files cannot be had
+    │   ├── NotPulled          known, and simply not on this machine yet
+    │   ├── GatedModel         its publisher asks for a token or an agreement
+    │   ├── HubUnreachable     a source did not answer
+    │   └── ChecksumMismatch   what arrived is not what was promised
+    ├── ModelFileError         a model file or adapter is corrupt, or of another base
+    ├── NotEnoughMemory        loading would not fit; refused beforehand
+    ├── DiskFull               no room to write; what was there is untouched
+    ├── MissingExtra           an optional package is needed
+    ├── Unsupported            the engine cannot do what was asked
+    └── EngineError            the engine failed while it worked
+
+Each message is one sentence for a person: the cause, then what to do about it.
+"""
+
+
+class ChatkitError(Exception):
+    """The root: catch this to catch everything that chatkit raises on purpose."""
+
+    @property
+    def kind(self) -> str:
+        """The class name, used as a label in logs and metrics."""
+        return type(self).__name__
+
+
+class InputError(ChatkitError):
+    """What the caller passed cannot be used."""
+
+
+class SamplingError(InputError):
+    """A sampling value is out of range, or the option is unknown."""
+
+
+class PromptTooLong(InputError):
+    """The prompt leaves no room in the model's context window."""
+
+
+class TemplateError(InputError):
+    """The messages do not fit the chat template, or the template itself is broken."""
+
+
+class UnknownModel(ChatkitError):
+    """No model has this name."""
+
+
+class ModelUnavailable(ChatkitError):
+    """The model is known, but its files cannot be had."""
+
+
+class NotPulled(ModelUnavailable):
+    """The model is known, and its files are not on this machine yet."""
+
+
+class GatedModel(ModelUnavailable):
+    """The publisher asks for an access token or a signed agreement."""
+
+
+class HubUnreachable(ModelUnavailable):
+    """A source of model files did not answer, or the network is forbidden."""
+
+
+class ChecksumMismatch(ModelUnavailable):
+    """The bytes that arrived are not the bytes that were promised."""
+
+
+class ModelFileError(ChatkitError):
+    """A model file or adapter is corrupt, or was made for another base model."""
+
+
+class NotEnoughMemory(ChatkitError):
+    """Loading would not fit into memory, so it was not begun."""
+
+
+class DiskFull(ChatkitError):
+    """The disk has no room; what was there before is untouched."""
+
+
+class MissingExtra(ChatkitError):
+    """An optional package is needed for this."""
+
+
+class Unsupported(ChatkitError):
+    """The engine cannot do what was asked of it."""
+
+
+class EngineError(ChatkitError):
+    """The engine failed while it worked."""

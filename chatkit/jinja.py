@@ -1,0 +1,64 @@
+"""The sandbox in which chat templates run.
+
+Chat templates are code from strangers: they run in Jinja's immutable sandbox, with the few
+helpers that the field's templates expect (`raise_exception`, `strftime_now`, `tojson`, loop
+controls and the `generation` block).
+"""
+
+import datetime
+import json
+from typing import Any
+
+import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
+import jinja2.sandbox
+
+from chatkit.errors import TemplateError
+
+
+class _GenerationBlock(jinja2.ext.Extension):
+    """Accepts `{% generation %}…{% endgeneration %}` and renders what is inside."""
+
+    tags = frozenset({"generation"})
+
+    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def compile_template(source: str) -> jinja2.Template:
+    """Compile a chat template in the sandbox.
+
+    Raises:
+        TemplateError: the Jinja text is broken.
+    """
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=[_GenerationBlock, jinja2.ext.loopcontrols],
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = _strftime_now
+    try:
+        return environment.from_string(source)
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateError(
+            f"The chat template is broken in line {error.lineno} ({error.message}); "
+            "take the one that the model's publisher ships."
+        ) from error
+
+
+def _raise_exception(message: str) -> None:
+    raise TemplateError(f"The chat template refuses these messages: {message.rstrip('.')}.")
+
+
+def _strftime_now(pattern: str) -> str:
+    return datetime.datetime.now().strftime(pattern)
+
+
+def _to_json(value: Any, indent: int | None = None, ensure_ascii: bool = False) -> str:
+    """Plain JSON: Jinja's own filter escapes HTML characters, which no model expects."""
+    return json.dumps(value, indent=indent, ensure_ascii=ensure_ascii)

@@ -1,0 +1,70 @@
+"""Checkpoints for transformers, and tokenizer files in the one form that chatkit reads."""
+
+import contextlib
+import io
+import shutil
+from pathlib import Path
+
+from chatkit.errors import ModelFileError
+from chatkit.tokenizer import read_tokenizer
+
+
+def write_checkpoint(gguf: Path, tokenizer: Path, target: Path) -> None:
+    """Write a GGUF's weights as a 16-bit safetensors checkpoint that any tool of the field reads.
+
+    The tokenizer is ours: the one that transformers builds from a GGUF can have another end
+    token.
+
+    Args:
+        gguf: the model file.
+        tokenizer: the folder with its tokenizer files.
+        target: the folder to make.
+
+    Raises:
+        ModelFileError: transformers does not know the architecture, or the file is corrupt.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        # It draws a bar of its own, which would cross the one that the person watches.
+        with contextlib.redirect_stderr(io.StringIO()):
+            model = AutoModelForCausalLM.from_pretrained(
+                gguf.parent, gguf_file=gguf.name, dtype=torch.float16
+            )
+    except (ValueError, KeyError, OSError, RuntimeError) as error:
+        raise ModelFileError(
+            f"transformers cannot read {gguf.name} ({error}); use the embedded engine, or pull "
+            "the model's hub checkpoint."
+        ) from error
+    control = read_tokenizer(tokenizer)
+    ends = {"bos_token_id": control.bos, "eos_token_id": control.eos}
+    for name, text in ends.items():
+        index = control.control[text].id if text else None
+        setattr(model.config, name, index)
+        setattr(model.generation_config, name, index)
+    model.save_pretrained(target, safe_serialization=True)
+    for path in tokenizer.iterdir():
+        shutil.copyfile(path, target / path.name)
+
+
+def complete_tokenizer(folder: Path) -> None:
+    """Write `tokenizer.json` where a checkpoint has only an older form of it.
+
+    Raises:
+        ModelFileError: the tokenizer files cannot be read.
+    """
+    if (folder / "tokenizer.json").exists():
+        return
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True)
+        tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+    except (ValueError, OSError, AttributeError) as error:
+        raise ModelFileError(
+            f"The tokenizer in {folder} cannot be read ({error}); choose another repository of "
+            "the model."
+        ) from error
+    if not (folder / "tokenizer_config.json").exists():
+        tokenizer.save_pretrained(folder)

@@ -1,0 +1,42 @@
+"""What an engine is given: one conversation in every form that a wire may want."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chatkit.errors import InputError
+from chatkit.messages import Message
+from chatkit.template import ChatTemplate
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A rendered conversation.
+
+    Args:
+        ids: the token ids, for local engines and servers that take ids.
+        text: the same as text, for servers that take text.
+        messages: the conversation itself, for chat endpoints of others.
+        identity: the hash of the template that rendered it.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+    messages: tuple[Message, ...]
+    identity: str
+
+
+def build_prompt(template: ChatTemplate, messages: Sequence[Message]) -> Prompt:
+    """Render a conversation that ends with a question, ready to be answered.
+
+    Raises:
+        InputError: there is nothing to answer: no message, or an empty last one.
+        TemplateError: the template refuses the messages.
+    """
+    if not messages or not messages[-1].content.strip():
+        raise InputError("The message is empty; write something to send.")
+    return Prompt(
+        template.render(messages),
+        template.text(messages),
+        tuple(messages),
+        str(template.identity),
+    )

@@ -1,0 +1,285 @@
+"""The chat template: the only place where messages become tokens."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from chatkit.errors import TemplateError
+from chatkit.jinja import compile_template
+from chatkit.messages import Message
+from chatkit.shield import Shield, Spellings
+from chatkit.tokenizer import Token, Tokenizer
+
+
+class Masked(NamedTuple):
+    """Token ids of a whole conversation and, for each, whether it is trained."""
+
+    ids: tuple[int, ...]
+    trained: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateIdentity:
+    """What makes two templates the same; `str()` is a short hash of all of it.
+
+    Args:
+        template: the Jinja text.
+        control: the control tokens' texts and ids, in the order of their ids.
+        bos: the text of the begin token, None when there is none.
+        eos: the text of the end token, None when there is none.
+        default_system: what the template says when there is no system message.
+    """
+
+    template: str
+    control: tuple[tuple[str, int], ...]
+    bos: str | None
+    eos: str | None
+    default_system: str
+
+    def __str__(self) -> str:
+        canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:16]
+
+
+class ChatTemplate:
+    """Renders messages to ids, and says which of them are trained.
+
+    A control token's spelling inside a message is text: it is put out of the way as a
+    private-use character, the template is rendered, the result is cut at the control tokens that
+    the template itself wrote, and each piece between them is encoded as plain text.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        source: the Jinja text; None takes the tokenizer's own.
+
+    Raises:
+        TemplateError: there is no template, or its Jinja is broken.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, source: str | None = None) -> None:
+        source = source or tokenizer.chat_template
+        if source is None:
+            raise TemplateError(
+                "This model has no chat template; name one in the catalogue or pass its Jinja text."
+            )
+        self.tokenizer = tokenizer
+        self.source = source
+        self._compiled = compile_template(source)
+        self._spellings = Spellings(tokenizer.control)
+
+    @cached_property
+    def identity(self) -> TemplateIdentity:
+        """What this template is, to be compared between training, reports and serving."""
+        control = sorted(self.tokenizer.control.values(), key=lambda token: token.id)
+        return TemplateIdentity(
+            self.source,
+            tuple((token.text, token.id) for token in control),
+            self.tokenizer.bos,
+            self.tokenizer.eos,
+            self._default_system(),
+        )
+
+    def text(self, messages: Sequence[Message], *, answer: bool = True) -> str:
+        """Render to text, as a person may read it.
+
+        Args:
+            messages: the conversation, oldest first.
+            answer: whether to end with the beginning of an assistant's turn.
+
+        Raises:
+            TemplateError: the template refuses these messages.
+        """
+        shield = self._shield(messages)
+        return shield.uncover(self._render(messages, shield, answer))
+
+    def render(self, messages: Sequence[Message], *, answer: bool = True) -> tuple[int, ...]:
+        """Render to token ids.
+
+        Args and raises: as `text`.
+        """
+        shield = self._shield(messages)
+        return tuple(token.id for token in self._tokens(messages, shield, answer))
+
+    def neutralised(self, messages: Sequence[Message]) -> tuple[str, ...]:
+        """Name the control tokens whose spelling occurs inside these messages."""
+        found = {hit for m in messages for hit in self._spellings.whole.findall(m.content)}
+        return tuple(sorted(found))
+
+    def mask(self, messages: Sequence[Message]) -> Masked:
+        """Render a finished conversation and mark exactly the assistant's answers.
+
+        Trained is each answer from its first character through the control token that ends the
+        turn, and nothing else.
+
+        Raises:
+            TemplateError: an answer is not in the rendered text exactly once and unchanged, or
+                no control token ends its turn.
+        """
+        shield = self._shield(messages)
+        tokens = list(self._tokens(messages, shield, answer=False))
+        spans = self._answer_spans(messages, shield)
+        trained = [False] * len(tokens)
+        for span in spans:
+            self._train(span, tokens, trained)
+        return Masked(tuple(token.id for token in tokens), tuple(trained))
+
+    def _shield(self, messages: Sequence[Message]) -> Shield:
+        texts = [part for m in messages for part in (m.content, m.name or "", m.reasoning)]
+        return Shield(self._spellings, [*texts, self.source])
+
+    def _render(self, messages: Sequence[Message], shield: Shield, answer: bool) -> str:
+        return self._render_dictionaries([_as_dictionary(m, shield) for m in messages], answer)
+
+    def _render_dictionaries(self, messages: list[dict[str, Any]], answer: bool) -> str:
+        try:
+            return self._compiled.render(
+                messages=messages,
+                add_generation_prompt=answer,
+                bos_token=self.tokenizer.bos or "",
+                eos_token=self.tokenizer.eos or "",
+            )
+        except TemplateError:
+            raise
+        except Exception as error:
+            raise TemplateError(
+                f"The chat template cannot render these messages ({error}); "
+                "check their roles and their order."
+            ) from error
+
+    def _tokens(self, messages: Sequence[Message], shield: Shield, answer: bool) -> Iterator[Token]:
+        rendered = self._render(messages, shield, answer)
+        position = 0
+        for text, control in self._pieces(rendered):
+            if control is None:
+                plain = shield.uncover(text)
+                yield from self._encode(plain, position)
+                position += len(plain)
+            else:
+                yield Token(self.tokenizer.control[control].id, position, position + len(control))
+                position += len(control)
+
+    def _pieces(self, rendered: str) -> Iterator[tuple[str, str | None]]:
+        """Cut at control tokens: pieces of text, and control tokens, in their order."""
+        start, strip_left = 0, False
+        for hit in [*self._spellings.whole.finditer(rendered), None]:
+            text = rendered[start : hit.start() if hit else len(rendered)]
+            control = self.tokenizer.control[hit.group()] if hit else None
+            text = text.lstrip() if strip_left else text
+            text = text.rstrip() if control and control.lstrip else text
+            if text:
+                yield text, None
+            if hit and control:
+                yield control.text, control.text
+                start, strip_left = hit.end(), control.rstrip
+
+    def _encode(self, text: str, position: int) -> Iterator[Token]:
+        for token in self.tokenizer.encode(text, begins=position == 0):
+            yield Token(token.id, token.start + position, token.end + position)
+
+    def _answer_spans(self, messages: Sequence[Message], shield: Shield) -> list[tuple[int, int]]:
+        """Find where each answer begins and ends in the text, with markers that leave no trace."""
+        opening, closing = shield.fresh(), shield.fresh()
+        marked_messages = []
+        for message in messages:
+            dictionary = _as_dictionary(message, shield)
+            if message.role == "assistant":
+                dictionary["content"] = _mark(dictionary["content"], opening, closing)
+            marked_messages.append(dictionary)
+        marked = self._render_dictionaries(marked_messages, answer=False)
+        plain = marked.replace(opening, "").replace(closing, "")
+        answers = sum(m.role == "assistant" for m in messages)
+        if plain != self._render(messages, shield, answer=False) or not (
+            marked.count(opening) == marked.count(closing) == answers
+        ):
+            raise TemplateError(
+                "The chat template drops or rewrites an assistant's answer, so what would be "
+                "trained cannot be proved; train on conversations that it keeps whole."
+            )
+        return self._marked_spans(self._joined(marked, shield), opening, closing)
+
+    def _joined(self, rendered: str, shield: Shield) -> str:
+        """Give the text in the coordinates of `_tokens`: stripped beside control tokens."""
+        return "".join(
+            text if control else shield.uncover(text) for text, control in self._pieces(rendered)
+        )
+
+    def _marked_spans(self, marked: str, opening: str, closing: str) -> list[tuple[int, int]]:
+        spans, position, start = [], 0, 0
+        for character in marked:
+            if character == opening:
+                start = position
+            elif character == closing:
+                spans.append((start, position))
+            else:
+                position += 1
+        return spans
+
+    def _train(self, span: tuple[int, int], tokens: list[Token], trained: list[bool]) -> None:
+        start, end = span
+        for index, token in enumerate(tokens):
+            if token.start >= end and self._is_control(token):
+                trained[index] = True
+                return
+            if token.end > start and not self._is_control(token):
+                trained[index] = True
+        raise TemplateError(
+            "No control token ends an assistant's turn in this chat template, so a trained model "
+            "would never learn to stop; use a template that closes each turn."
+        )
+
+    def _is_control(self, token: Token) -> bool:
+        return token.id in self._control_ids
+
+    @cached_property
+    def _control_ids(self) -> frozenset[int]:
+        return frozenset(token.id for token in self.tokenizer.control.values())
+
+    def _default_system(self) -> str:
+        """Find what the template says by itself, by comparing it with a system message given."""
+        probe, question = "\ue010", Message("user", "\ue011")
+        try:
+            given = self.text([Message("system", probe), question], answer=False)
+            absent = self.text([question], answer=False)
+        except TemplateError:
+            return ""
+        before, found, after = given.partition(probe)
+        after = after.partition("\ue011")[0]
+        head = absent.partition("\ue011")[0]
+        if not found or len(before) + len(after) > len(head):
+            return ""
+        if not (head.startswith(before) and head.endswith(after)):
+            return ""
+        return head[len(before) : len(head) - len(after)]
+
+
+def _as_dictionary(message: Message, shield: Shield) -> dict[str, Any]:
+    dictionary: dict[str, Any] = {
+        "role": message.role,
+        "content": shield.cover(message.content),
+    }
+    if message.name is not None:
+        dictionary["name"] = shield.cover(message.name)
+    if message.reasoning:
+        dictionary["reasoning_content"] = shield.cover(message.reasoning)
+    if message.tool_calls:
+        dictionary["tool_calls"] = [
+            {
+                "type": "function",
+                "id": call.id,
+                "function": {"name": call.name, "arguments": shield.cover(call.arguments)},
+            }
+            for call in message.tool_calls
+        ]
+    return dictionary
+
+
+def _mark(content: str, opening: str, closing: str) -> str:
+    """Put markers inside the outer white space, which templates may trim."""
+    inner = content.strip()
+    if not inner:
+        return f"{content}{opening}{closing}"
+    before, after = content.split(inner, 1)
+    return f"{before}{opening}{inner}{closing}{after}"
