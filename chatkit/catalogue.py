@@ -101,6 +101,16 @@ class TemplatePolicy(_Row):
         return self
 
 
+class Recommended(_Row):
+    """The sampling that the publisher recommends; what is unset is left to the house."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+
+
 class Entry(_Row):
     """One model of the catalogue.
 
@@ -111,6 +121,7 @@ class Entry(_Row):
         sources: where the files are, first choice first.
         run_precision: the precision in which the embedded engine runs the model when it differs
             from the source's; the file is then written once, when the model is pulled.
+        sampling: what the publisher recommends for chat.
         evidence: for each group of facts, the public page that shows it.
     """
 
@@ -127,8 +138,11 @@ class Entry(_Row):
     sources: tuple[Source, ...]
     run_precision: Precision | None = None
     template: TemplatePolicy = TemplatePolicy()
+    sampling: Recommended = Recommended()
     lora_targets: tuple[str, ...]
-    evidence: dict[Literal["parameters", "architecture", "context", "licence", "sources"], str]
+    evidence: dict[
+        Literal["parameters", "architecture", "context", "licence", "sources", "sampling"], str
+    ]
 
     @property
     def engines(self) -> tuple[EngineName, ...]:

@@ -1,10 +1,12 @@
 """What every engine does, whatever runs underneath."""
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from chatkit.errors import PromptTooLong
+from chatkit import telemetry
+from chatkit.errors import ChatkitError, PromptTooLong
 from chatkit.prompt import Prompt
 from chatkit.sampling import Sampling
 from chatkit.template import ChatTemplate
@@ -70,6 +72,11 @@ class Engine(Protocol):
     context: int
     defaults: Sampling
     resident_bytes: int
+
+    @property
+    def waiting(self) -> int:
+        """How many requests stand in the engine's queue."""
+        ...
 
     def stream(
         self, prompt: Prompt, sampling: Sampling, adapter: str | None = None
@@ -141,3 +148,39 @@ async def complete(engine: Engine, prompt: Prompt, sampling: Sampling) -> tuple[
     async for last in engine.stream(prompt, sampling):
         parts.append(last.text)
     return "".join(parts), last
+
+
+async def observed(
+    engine: Engine, prompt: Prompt, sampling: Sampling
+) -> AsyncGenerator[Delta, None]:
+    """Stream an answer while telling logs and metrics about it.
+
+    Raises: as `Engine.stream`.
+    """
+    telemetry.event("answer asked", model=engine.name, prompt_tokens=len(prompt.ids))
+    finished = False
+    try:
+        async with aclosing(engine.stream(prompt, sampling)) as stream:
+            async for delta in stream:
+                telemetry.queue_length(engine.name, engine.waiting)
+                finished = delta.finish is not None
+                if delta.finish and delta.usage:
+                    telemetry.answer_finished(engine.name, delta.finish, _figures(delta.usage))
+                yield delta
+    except ChatkitError as error:
+        telemetry.failed(error)
+        raise
+    finally:
+        telemetry.queue_length(engine.name, engine.waiting)
+        if not finished:
+            telemetry.event("answer stopped", model=engine.name)
+
+
+def _figures(usage: Usage) -> telemetry.Figures:
+    return telemetry.Figures(
+        usage.queued_seconds,
+        usage.first_token_seconds,
+        usage.tokens_per_second,
+        usage.prompt_tokens,
+        usage.completion_tokens,
+    )

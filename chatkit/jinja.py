@@ -21,7 +21,7 @@ from chatkit.errors import TemplateError
 class _GenerationBlock(jinja2.ext.Extension):
     """Accepts `{% generation %}…{% endgeneration %}` and renders what is inside."""
 
-    tags = frozenset({"generation"})
+    tags = {"generation"}  # noqa: RUF012 (Jinja declares it so)
 
     def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
         next(parser.stream)

@@ -35,6 +35,7 @@ class Gate:
 
     reached: threading.Event = field(default_factory=threading.Event)
     opened: threading.Event = field(default_factory=threading.Event)
+    gave_up: bool = False
 
 
 @dataclass
@@ -224,7 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
                 if gate and begin + _CHUNK > half and not gate.opened.is_set():
                     self.wfile.flush()
                     gate.reached.set()
-                    gate.opened.wait(GATE_SECONDS)
+                    gate.gave_up = not gate.opened.wait(GATE_SECONDS)
                 self.wfile.write(data[begin : min(begin + _CHUNK, stop)])
         except OSError:
             stop = 0

@@ -14,6 +14,7 @@ from chatkit.catalogue import (
     Entry,
     GgufSource,
     HubSource,
+    Recommended,
     WheelSource,
     catalogue,
     find,
@@ -160,7 +161,9 @@ def _gpt2(a: Architecture, positions: int) -> int:
 
 @every_entry
 def test_each_group_of_facts_has_a_public_page(entry: Entry) -> None:
-    assert set(entry.evidence) == {"parameters", "architecture", "context", "licence", "sources"}
+    always = {"parameters", "architecture", "context", "licence", "sources"}
+    assert set(entry.evidence) - {"sampling"} == always
+    assert ("sampling" in entry.evidence) == (entry.sampling != Recommended())
     assert all(url.startswith("https://") for url in (*entry.evidence.values(), entry.licence.url))
 
 

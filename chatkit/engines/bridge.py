@@ -21,9 +21,7 @@ class Bridge(Generic[Item]):
         release: called once, on the thread, when the work is over.
     """
 
-    def __init__(
-        self, work: Callable[[Callable[[Item], bool]], None], release: Release
-    ) -> None:
+    def __init__(self, work: Callable[[Callable[[Item], bool]], None], release: Release) -> None:
         self._work = work
         self._release = release
         self._loop = asyncio.get_running_loop()

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from chatkit.sampling import Sampling
 
 if TYPE_CHECKING:
     import torch
-    from transformers import LogitsProcessorList, PreTrainedModel
+    from transformers import PreTrainedModel
+
+Process: TypeAlias = "Callable[[torch.Tensor, torch.Tensor], torch.Tensor]"
 
 # A prompt is read in pieces, so that a stop is heard before its end.
 PIECE_TOKENS = 256
@@ -38,9 +40,7 @@ class Decoding:
         ends: ids of the tokens that end an answer.
     """
 
-    def __init__(
-        self, model: "PreTrainedModel", rows: Sequence[Row], ends: frozenset[int]
-    ) -> None:
+    def __init__(self, model: "PreTrainedModel", rows: Sequence[Row], ends: frozenset[int]) -> None:
         from transformers import DynamicCache
 
         self._model = model
@@ -54,11 +54,11 @@ class Decoding:
         """Give each step's tokens, None for a row that has ended.
 
         Args:
-            stopped: asked between pieces of the prompt and between steps.
+            stopped: asked between the pieces of a long prompt.
         """
         logits = self._read(stopped)
         for step in range(max(row.room for row in self._rows)):
-            if logits is None or stopped():
+            if logits is None:
                 return
             tokens = self._draw(logits, step)
             yield tokens
@@ -73,7 +73,9 @@ class Decoding:
         device = self._model.device
         width = max(len(row.ids) for row in self._rows)
         padding = [width - len(row.ids) for row in self._rows]
-        ids = torch.tensor([[0] * p + list(r.ids) for p, r in zip(padding, self._rows, strict=True)])
+        ids = torch.tensor(
+            [[0] * p + list(r.ids) for p, r in zip(padding, self._rows, strict=True)]
+        )
         mask = torch.tensor([[0] * p + [1] * (width - p) for p in padding])
         self._mask, ids = mask.to(device), ids.to(device)
         # A piece of nothing but padding would attend to nothing, so a batch is read whole.
@@ -162,7 +164,7 @@ class _Draw:
         return logits
 
 
-def _processors(sampling: Sampling) -> "LogitsProcessorList":
+def _processors(sampling: Sampling) -> "Process":
     from transformers import (
         LogitsProcessorList,
         MinPLogitsWarper,
@@ -172,11 +174,11 @@ def _processors(sampling: Sampling) -> "LogitsProcessorList":
         TopPLogitsWarper,
     )
 
-    steps = LogitsProcessorList()
+    steps: Any = LogitsProcessorList()
     if sampling.repetition_penalty not in (None, 1.0):
         steps.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
     if not sampling.temperature:
-        return steps
+        return cast("Process", steps)
     steps.append(TemperatureLogitsWarper(sampling.temperature))
     if sampling.top_k:
         steps.append(TopKLogitsWarper(sampling.top_k))
@@ -184,4 +186,4 @@ def _processors(sampling: Sampling) -> "LogitsProcessorList":
         steps.append(TopPLogitsWarper(sampling.top_p))
     if sampling.min_p:
         steps.append(MinPLogitsWarper(sampling.min_p))
-    return steps
+    return cast("Process", steps)

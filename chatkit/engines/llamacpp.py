@@ -62,6 +62,11 @@ class LlamaCppEngine:
         self.admission = Admission(slots, context)
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix=f"llamacpp-{name}")
 
+    @property
+    def waiting(self) -> int:
+        """How many requests stand in the queue."""
+        return self.admission.waiting
+
     async def stream(
         self, prompt: Prompt, sampling: Sampling, adapter: str | None = None
     ) -> AsyncGenerator[Delta, None]:

@@ -65,6 +65,11 @@ class ScriptedEngine:
         self.tokens_written = 0
         self._closed = False
 
+    @property
+    def waiting(self) -> int:
+        """How many requests stand in the queue."""
+        return self.admission.waiting
+
     async def stream(
         self, prompt: Prompt, sampling: Sampling, adapter: str | None = None
     ) -> AsyncGenerator[Delta, None]:

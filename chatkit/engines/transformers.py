@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from chatkit.engine import Delta, Finish, Usage, answer_room
 from chatkit.engines.admission import Admission
@@ -19,7 +19,6 @@ from chatkit.sampling import Sampling
 from chatkit.template import ChatTemplate
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel
 
 Result = TypeVar("Result")
@@ -54,6 +53,11 @@ class TransformersEngine:
         self._ends = _end_ids(model, template)
         self.admission = Admission(slots=1, tokens=self.context)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"transformers-{name}")
+
+    @property
+    def waiting(self) -> int:
+        """How many requests stand in the queue."""
+        return self.admission.waiting
 
     async def stream(
         self, prompt: Prompt, sampling: Sampling, adapter: str | None = None
@@ -112,9 +116,11 @@ class TransformersEngine:
         finish: Finish = "length"
         count = 0
         async for token in bridge.items():
+            if token is None:
+                continue
             count += 1
             ended = token in self._ends
-            text = "" if ended or token is None else stop.feed(decoder.step(token))
+            text = "" if ended else stop.feed(decoder.step(token))
             if text:
                 first = first or time.monotonic() - asked
                 yield Delta(text)
@@ -175,11 +181,11 @@ class TransformersEngine:
 
 
 def _work(name: str, decoding: Decoding, hear: Callable[[int | None], bool]) -> None:
-    """Decode one row; between the pieces of a long prompt nothing is heard, only asked."""
-    stopped = False
+    """Decode one row; between the pieces of a long prompt it reports None, to hear of a stop."""
     try:
-        for tokens in decoding.steps(lambda: stopped):
-            stopped = hear(tokens[0])
+        for tokens in decoding.steps(partial(hear, None)):
+            if hear(tokens[0]):
+                return
     except ChatkitError:
         raise
     except Exception as error:
@@ -188,7 +194,8 @@ def _work(name: str, decoding: Decoding, hear: Callable[[int | None], bool]) -> 
 
 def _end_ids(model: "PreTrainedModel", template: ChatTemplate) -> frozenset[int]:
     """Collect every id that ends an answer: the configuration's and the tokenizer's."""
-    configured = model.generation_config.eos_token_id
+    generation: Any = model.generation_config
+    configured = generation.eos_token_id
     ids = {configured} if isinstance(configured, int) else set(configured or ())
     eos = template.tokenizer.eos
     if eos in template.tokenizer.control:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from chatkit.errors import MissingExtra, ModelFileError
 
 if TYPE_CHECKING:
     import torch
+    from peft import PeftModel
     from transformers import PreTrainedModel
     from transformers.utils.quantization_config import QuantizationConfigMixin
 
@@ -35,7 +36,7 @@ def load_weights(
     device = best_device()
     dtype = torch.float32 if device == "cpu" else _half_precision(device)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             checkpoint,
             dtype=dtype,
             device_map=device,
@@ -49,7 +50,8 @@ def load_weights(
         ) from error
     if adapter is not None:
         model = _with_adapter(model, adapter)
-    return model.eval()
+    evaluating: PreTrainedModel = model.eval()
+    return evaluating
 
 
 def best_device() -> str:
@@ -129,7 +131,7 @@ def _int4(dtype: "torch.dtype") -> "QuantizationConfigMixin":
     )
 
 
-def _with_adapter(model: "PreTrainedModel", adapter: Path) -> "PreTrainedModel":
+def _with_adapter(model: "PreTrainedModel", adapter: Path) -> "PeftModel":
     from peft import PeftModel
 
     try:

@@ -1,6 +1,5 @@
 """A pulled model on disk: one folder, whose manifest is written last."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -129,7 +128,7 @@ class ModelFolder:
         if manifest is None or not self.complete:
             return False
         if engine == "llamacpp":
-            return manifest.gguf is not None
+            return manifest.gguf in manifest.files
         return "checkpoint/config.json" in manifest.files
 
     def declare(self, name: str, sources: Iterable[Fetched], gguf: Path | None) -> None:
@@ -153,7 +152,7 @@ class ModelFolder:
         )
         draft = self.staging / self._manifest_path.name
         with writing(draft):
-            draft.write_text(json.dumps(manifest.model_dump(mode="json"), indent=2), "utf-8")
+            draft.write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
         move_into_place(draft, self._manifest_path)
 
     @property

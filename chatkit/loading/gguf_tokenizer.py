@@ -161,7 +161,7 @@ def _merges_from_scores(
 ) -> list[tuple[str, str]]:
     """Every way to put a piece together from two pieces, better-scored pieces first."""
     rank = {token: index for index, token in enumerate(tokens) if types[index] == NORMAL}
-    merges = []
+    merges: list[tuple[float, tuple[str, str]]] = []
     for piece, index in rank.items():
         halves = [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
         known = [(left, right) for left, right in halves if left in rank and right in rank]

@@ -15,9 +15,7 @@ from chatkit.loading.progress import Progress
 from chatkit.tokenizer import read_tokenizer
 
 
-def materialise(
-    entry: Entry, engine: EngineName, folder: ModelFolder, progress: Progress
-) -> None:
+def materialise(entry: Entry, engine: EngineName, folder: ModelFolder, progress: Progress) -> None:
     """Write the tokenizer, the half-precision GGUF and the checkpoint that an engine needs.
 
     Each is written under the staging folder and moved into place whole; what is there already

@@ -1,0 +1,213 @@
+"""Opens the engine that a model's name asks for."""
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from chatkit.adapters import Adapter, is_adapter, read_adapter
+from chatkit.catalogue import Entry, find
+from chatkit.engine import NEUTRAL, Engine
+from chatkit.engines.llamacpp import LlamaCppEngine, start_llamacpp
+from chatkit.engines.scripted import ScriptedEngine
+from chatkit.engines.transformers import TransformersEngine
+from chatkit.engines.weights import Quantize, load_weights
+from chatkit.errors import InputError, ModelFileError, Unsupported
+from chatkit.loading.folder import ModelFolder, folder_named, require_pulled, require_reference
+from chatkit.loading.materialise import materialise_tokenizer
+from chatkit.loading.progress import Silent
+from chatkit.loading.pull import pull
+from chatkit.memory import fitting_context, loading_bytes
+from chatkit.naming import ModelName, parse_name
+from chatkit.sampling import Sampling
+from chatkit.template import ChatTemplate
+from chatkit.tokenizer import read_tokenizer
+
+DEFAULT_CONTEXT = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How to load a model.
+
+    Args:
+        quantize: 8- or 4-bit weights in the transformers engine; None for the model's own.
+        context: the window in tokens of the embedded engine; None takes the model's own, at most
+            8,192 and no more than fits into a quarter of the free memory.
+        force: load even when the estimate says that it does not fit.
+    """
+
+    quantize: Quantize | None = None
+    context: int | None = None
+    force: bool = False
+
+
+def open_engine(name: str, options: LoadOptions | None = None) -> Engine:
+    """Load a model and give its engine; takes seconds, so call it on a thread.
+
+    Args:
+        name: see `chatkit.naming`.
+        options: how to load it.
+
+    Raises:
+        UnknownModel: nothing has this name.
+        NotPulled: its files are not on this machine.
+        Unsupported: the engine cannot do what the options ask for.
+        ModelFileError: its files are corrupt, or an adapter is of another base.
+    """
+    options, parsed = options or LoadOptions(), parse_name(name)
+    match parsed.kind:
+        case "scripted":
+            return ScriptedEngine(name=name)
+        case "catalogue":
+            return _open_entry(find(parsed.target), parsed, options)
+        case "hub":
+            folder = require_reference(parsed.target)
+            return _open_checkpoint(name, folder.checkpoint, folder.tokenizer, None, options)
+        case "path":
+            return _open_path(parsed, options)
+
+
+def _open_entry(entry: Entry, name: ModelName, options: LoadOptions) -> Engine:
+    engine = name.engine or ("transformers" if options.quantize else entry.engines[0])
+    if engine == "llamacpp":
+        folder = require_pulled(entry, engine)
+        return _open_gguf(name.text, folder.gguf, folder.tokenizer, entry, options)
+    folder = _checkpoint_folder(entry)
+    return _open_checkpoint(name.text, folder.checkpoint, folder.tokenizer, entry, options)
+
+
+def _checkpoint_folder(entry: Entry) -> ModelFolder:
+    """Give the folder with a checkpoint, written now when only a pulled GGUF is there."""
+    if any(source.kind == "hub" for source in entry.sources):
+        return require_pulled(entry, "transformers")
+    require_pulled(entry, entry.engines[0])
+    return pull(entry, engine="transformers")
+
+
+def _open_path(name: ModelName, options: LoadOptions) -> Engine:
+    path = name.path.resolve()
+    if path.is_file():
+        return _open_gguf_file(name, path, options)
+    if is_adapter(path):
+        return _open_adapter(name, read_adapter(path), options)
+    if not (path / "config.json").exists():
+        raise ModelFileError(
+            f"{path} holds neither a checkpoint (config.json) nor an adapter "
+            "(adapter_config.json); give the folder of one."
+        )
+    return _open_checkpoint(name.text, path, path, None, options)
+
+
+def _open_gguf_file(name: ModelName, path: Path, options: LoadOptions) -> Engine:
+    if name.engine == "transformers":
+        raise Unsupported(f"{path.name} is a GGUF file; open it with @llamacpp.")
+    facts = path.stat()
+    key = sha256(f"{path}:{facts.st_size}:{facts.st_mtime_ns}".encode()).hexdigest()[:12]
+    folder = folder_named(f"local--{path.stem}--{key}")
+    folder.staging.mkdir(parents=True, exist_ok=True)
+    materialise_tokenizer(path, folder.tokenizer, folder.staging, Silent())
+    return _open_gguf(name.text, path, folder.tokenizer, None, options)
+
+
+def _open_adapter(name: ModelName, adapter: Adapter, options: LoadOptions) -> Engine:
+    base = parse_name(adapter.base)
+    if "llamacpp" in (name.engine, base.engine):
+        raise Unsupported(f"{name.text} is a PEFT adapter; open it with @transformers.")
+    if base.kind == "path":
+        return _open_checkpoint(name.text, base.path, base.path, None, options, adapter)
+    if base.kind == "hub":
+        folder, entry = require_reference(base.target), None
+    else:
+        entry = find(base.target)
+        folder = _checkpoint_folder(entry)
+    return _open_checkpoint(name.text, folder.checkpoint, folder.tokenizer, entry, options, adapter)
+
+
+def _open_gguf(
+    name: str, gguf: Path, tokenizer: Path, entry: Entry | None, options: LoadOptions
+) -> Engine:
+    if options.quantize:
+        raise Unsupported(
+            f"quantize={options.quantize!r} is for @transformers; for the embedded engine choose a "
+            "quantised entry such as smollm2-135m-q4."
+        )
+    template = _template(tokenizer, entry)
+    context = _context(tokenizer, entry, options)
+    server = start_llamacpp(gguf, context)
+    resident = gguf.stat().st_size
+    return LlamaCppEngine(name, server, template, context, _defaults(entry), resident)
+
+
+def _open_checkpoint(
+    name: str,
+    checkpoint: Path,
+    tokenizer: Path,
+    entry: Entry | None,
+    options: LoadOptions,
+    adapter: Adapter | None = None,
+) -> Engine:
+    template = _template(tokenizer, entry)
+    folder = adapter.folder if adapter else None
+    model = load_weights(checkpoint, options.quantize, folder)
+    defaults = _defaults(entry) if entry else _published_defaults(checkpoint)
+    return TransformersEngine(
+        name, model, template, defaults, adapter=adapter.folder.name if adapter else None
+    )
+
+
+def _template(tokenizer: Path, entry: Entry | None) -> ChatTemplate:
+    return ChatTemplate(read_tokenizer(tokenizer), entry.template.jinja if entry else None)
+
+
+def _context(tokenizer: Path, entry: Entry | None, options: LoadOptions) -> int:
+    config = json.loads((tokenizer / "tokenizer_config.json").read_text("utf-8"))
+    most = entry.context if entry else int(config["model_max_length"])
+    if options.context is None:
+        return (
+            fitting_context(entry, min(most, DEFAULT_CONTEXT))
+            if entry
+            else min(most, DEFAULT_CONTEXT)
+        )
+    if not 1 <= options.context <= most:
+        raise InputError(f"The context is {options.context} tokens; this model takes 1 to {most}.")
+    return options.context
+
+
+def _defaults(entry: Entry | None) -> Sampling:
+    if entry is None:
+        return NEUTRAL
+    return Sampling(**entry.sampling.model_dump()).over(NEUTRAL)
+
+
+def _published_defaults(checkpoint: Path) -> Sampling:
+    """Take the sampling that a checkpoint's publisher put into generation_config.json."""
+    path = checkpoint / "generation_config.json"
+    config = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+    if not config.get("do_sample"):
+        return NEUTRAL
+    return Sampling(**{name: config[name] for name in names if config.get(name)}).over(NEUTRAL)
+
+
+def memory_needed(name: str, options: LoadOptions) -> int:
+    """Estimate the bytes that loading a model will take.
+
+    Raises:
+        UnknownModel: nothing has this name.
+    """
+    parsed = parse_name(name)
+    if parsed.kind == "catalogue":
+        entry = find(parsed.target)
+        engine = parsed.engine or ("transformers" if options.quantize else entry.engines[0])
+        return loading_bytes(entry, engine, options.quantize, options.context)
+    if parsed.kind == "hub":
+        return _weights_on_disk(require_reference(parsed.target).checkpoint)
+    return _weights_on_disk(parsed.path) if parsed.kind == "path" else 0
+
+
+def _weights_on_disk(path: Path) -> int:
+    """Add up the weight files: without architecture numbers they are the best estimate."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.glob("*.safetensors"))

@@ -1,0 +1,217 @@
+"""What chatkit tells about its work: logs, metrics and request ids; silent until set up.
+
+Message text is never logged and is never a label.
+"""
+
+import contextvars
+import logging
+import secrets
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+_request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
+
+
+@contextmanager
+def request(id: str | None = None) -> Iterator[str]:
+    """Name what happens inside, from the page to the engine, with one request id.
+
+    Args:
+        id: an id that came from outside; a new one when None.
+    """
+    before = _request_id.get()
+    _request_id.set(id or secrets.token_hex(8))
+    try:
+        yield _request_id.get()
+    finally:
+        # Not `reset`: an asynchronous generator may be closed from another task.
+        _request_id.set(before)
+
+
+def request_id() -> str:
+    """Give the current request's id, empty outside of one."""
+    return _request_id.get()
+
+
+class Sink(Protocol):
+    """Where events and figures go."""
+
+    def event(self, name: str, fields: Mapping[str, object]) -> None:
+        """Take one event."""
+
+    def answer(self, model: str, finish: str, figures: "Figures") -> None:
+        """Take the figures of one answer."""
+
+    def error(self, kind: str) -> None:
+        """Take the type of one error."""
+
+    def queue(self, model: str, waiting: int) -> None:
+        """Take the number of requests that wait for a model."""
+
+    def models(self, count: int) -> None:
+        """Take the number of loaded models."""
+
+
+class Figures(NamedTuple):
+    """What one answer took: seconds, tokens per second, and token counts."""
+
+    queued_seconds: float
+    first_token_seconds: float
+    tokens_per_second: float
+    prompt_tokens: int
+    completion_tokens: int
+
+
+_sinks: list[Sink] = []
+
+
+def set_up_logging(level: int = logging.INFO) -> None:
+    """Write one JSON line per event to stderr."""
+    if not _has(LogSink):
+        _sinks.append(LogSink(level))
+
+
+def set_up_metrics(registry: "CollectorRegistry | None" = None) -> None:
+    """Count into Prometheus metrics.
+
+    Args:
+        registry: where they are registered; None is the process's own registry.
+    """
+    if not _has(MetricsSink):
+        _sinks.append(MetricsSink(registry))
+
+
+def event(name: str, **fields: object) -> None:
+    """Tell that something happened, in words and numbers but never in message text."""
+    for sink in _sinks:
+        sink.event(name, {"request": request_id(), **fields})
+
+
+def answer_finished(model: str, finish: str, figures: Figures) -> None:
+    """Tell that an answer ended well."""
+    for sink in _sinks:
+        sink.answer(model, finish, figures)
+    event("answer finished", model=model, finish=finish, **figures._asdict())
+
+
+def failed(error: Exception) -> None:
+    """Tell that a request failed, by the type of the error."""
+    kind = type(error).__name__
+    for sink in _sinks:
+        sink.error(kind)
+    event("request failed", error=kind)
+
+
+def queue_length(model: str, waiting: int) -> None:
+    """Tell how many requests wait for a model."""
+    for sink in _sinks:
+        sink.queue(model, waiting)
+
+
+def models_loaded(count: int) -> None:
+    """Tell how many models are loaded."""
+    for sink in _sinks:
+        sink.models(count)
+
+
+class LogSink:
+    """Writes events through structlog, as JSON lines on stderr."""
+
+    def __init__(self, level: int) -> None:
+        import structlog
+
+        self._log = structlog.wrap_logger(
+            structlog.PrintLogger(sys.stderr),
+            processors=[
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.add_log_level,
+                structlog.processors.JSONRenderer(),
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(level),
+        )
+
+    def event(self, name: str, fields: Mapping[str, object]) -> None:
+        """Write one line."""
+        self._log.info(name, **fields)
+
+    def answer(self, model: str, finish: str, figures: Figures) -> None:
+        """Nothing: the event of the same answer says it."""
+
+    def error(self, kind: str) -> None:
+        """Nothing: the event of the same error says it."""
+
+    def queue(self, model: str, waiting: int) -> None:
+        """Nothing: a queue's length is a figure, not an event."""
+
+    def models(self, count: int) -> None:
+        """Write one line."""
+        self.event("models loaded", {"count": count})
+
+
+class MetricsSink:
+    """Counts into Prometheus metrics."""
+
+    def __init__(self, registry: "CollectorRegistry | None") -> None:
+        from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+
+        registry = registry or REGISTRY
+        self._first_token = Histogram(
+            "chatkit_first_token_seconds",
+            "From asking to the first text.",
+            ["model"],
+            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+            registry=registry,
+        )
+        self._speed = Histogram(
+            "chatkit_tokens_per_second",
+            "The speed of writing.",
+            ["model"],
+            buckets=(1, 5, 10, 20, 40, 80, 160, 320),
+            registry=registry,
+        )
+        self._tokens = Counter(
+            "chatkit_tokens", "Tokens read and written.", ["model", "kind"], registry=registry
+        )
+        self._answers = Counter(
+            "chatkit_answers", "Answers by how they ended.", ["model", "finish"], registry=registry
+        )
+        self._errors = Counter(
+            "chatkit_errors", "Errors by their type.", ["kind"], registry=registry
+        )
+        self._queue = Gauge(
+            "chatkit_queue_requests", "Requests that wait.", ["model"], registry=registry
+        )
+        self._models = Gauge("chatkit_loaded_models", "Loaded models.", registry=registry)
+
+    def event(self, name: str, fields: Mapping[str, object]) -> None:
+        """Nothing: events are for the log."""
+
+    def answer(self, model: str, finish: str, figures: Figures) -> None:
+        """Count one answer."""
+        self._first_token.labels(model).observe(figures.first_token_seconds)
+        if figures.completion_tokens > 1:
+            self._speed.labels(model).observe(figures.tokens_per_second)
+        self._tokens.labels(model, "prompt").inc(figures.prompt_tokens)
+        self._tokens.labels(model, "completion").inc(figures.completion_tokens)
+        self._answers.labels(model, finish).inc()
+
+    def error(self, kind: str) -> None:
+        """Count one error."""
+        self._errors.labels(kind).inc()
+
+    def queue(self, model: str, waiting: int) -> None:
+        """Set the queue's length."""
+        self._queue.labels(model).set(waiting)
+
+    def models(self, count: int) -> None:
+        """Set the number of models."""
+        self._models.set(count)
+
+
+def _has(kind: type) -> bool:
+    return any(type(sink) is kind for sink in _sinks)
