@@ -122,8 +122,11 @@ class ChatTemplate:
         tokens = list(self._tokens(messages, shield, answer=False))
         spans = self._answer_spans(messages, shield)
         trained = [False] * len(tokens)
-        for span in spans:
-            self._train(span, tokens, trained)
+        text = self._joined(self._render(messages, shield, answer=False), shield)
+        for start, end in spans:
+            turn_end = self._turn_end(end, tokens, text)
+            for index, token in enumerate(tokens):
+                trained[index] |= token.end > start and token.end <= turn_end
         return Masked(tuple(token.id for token in tokens), tuple(trained))
 
     def _shield(self, messages: Sequence[Message]) -> Shield:
@@ -182,23 +185,21 @@ class ChatTemplate:
     def _answer_spans(self, messages: Sequence[Message], shield: Shield) -> list[tuple[int, int]]:
         """Find where each answer begins and ends in the text, with markers that leave no trace."""
         opening, closing = shield.fresh(), shield.fresh()
-        marked_messages = []
-        for message in messages:
-            dictionary = _as_dictionary(message, shield)
-            if message.role == "assistant":
-                dictionary["content"] = _mark(dictionary["content"], opening, closing)
-            marked_messages.append(dictionary)
-        marked = self._render_dictionaries(marked_messages, answer=False)
-        plain = marked.replace(opening, "").replace(closing, "")
-        answers = sum(m.role == "assistant" for m in messages)
-        if plain != self._render(messages, shield, answer=False) or not (
-            marked.count(opening) == marked.count(closing) == answers
-        ):
-            raise TemplateError(
-                "The chat template drops or rewrites an assistant's answer, so what would be "
-                "trained cannot be proved; train on conversations that it keeps whole."
+        rendered = self._render(messages, shield, answer=False)
+        answers = sum(message.role == "assistant" for message in messages)
+        # Markers inside the outer white space suit a template that trims its answers.
+        for inside in (False, True):
+            marked = self._render_dictionaries(
+                [_marked(m, shield, opening, closing, inside) for m in messages], answer=False
             )
-        return self._marked_spans(self._joined(marked, shield), opening, closing)
+            plain = marked.replace(opening, "").replace(closing, "")
+            counts = {marked.count(opening), marked.count(closing)}
+            if plain == rendered and counts == {answers}:
+                return _marked_spans(self._joined(marked, shield), opening, closing)
+        raise TemplateError(
+            "The chat template drops or rewrites an assistant's answer, so what would be "
+            "trained cannot be proved; train on conversations that it keeps whole."
+        )
 
     def _joined(self, rendered: str, shield: Shield) -> str:
         """Give the text in the coordinates of `_tokens`: stripped beside control tokens."""
@@ -206,32 +207,21 @@ class ChatTemplate:
             text if control else shield.uncover(text) for text, control in self._pieces(rendered)
         )
 
-    def _marked_spans(self, marked: str, opening: str, closing: str) -> list[tuple[int, int]]:
-        spans, position, start = [], 0, 0
-        for character in marked:
-            if character == opening:
-                start = position
-            elif character == closing:
-                spans.append((start, position))
-            else:
-                position += 1
-        return spans
-
-    def _train(self, span: tuple[int, int], tokens: list[Token], trained: list[bool]) -> None:
-        start, end = span
-        for index, token in enumerate(tokens):
-            if token.start >= end and self._is_control(token):
-                trained[index] = True
-                return
-            if token.end > start and not self._is_control(token):
-                trained[index] = True
-        raise TemplateError(
-            "No control token ends an assistant's turn in this chat template, so a trained model "
-            "would never learn to stop; use a template that closes each turn."
-        )
-
-    def _is_control(self, token: Token) -> bool:
-        return token.id in self._control_ids
+    def _turn_end(self, end: int, tokens: list[Token], text: str) -> int:
+        """Find where the control token after an answer ends, as a position in the text."""
+        after = (t for t in tokens if t.start >= end and t.id in self._control_ids)
+        closing = next(after, None)
+        if closing is None:
+            raise TemplateError(
+                "No control token ends an assistant's turn in this chat template, so a trained "
+                "model would never learn to stop; use a template that closes each turn."
+            )
+        if text[end : closing.start].strip():
+            raise TemplateError(
+                f"The chat template writes {text[end : closing.start]!r} after an answer, which "
+                "would be trained too; use a template that closes each turn at once."
+            )
+        return closing.end
 
     @cached_property
     def _control_ids(self) -> frozenset[int]:
@@ -276,10 +266,26 @@ def _as_dictionary(message: Message, shield: Shield) -> dict[str, Any]:
     return dictionary
 
 
-def _mark(content: str, opening: str, closing: str) -> str:
-    """Put markers inside the outer white space, which templates may trim."""
-    inner = content.strip()
-    if not inner:
-        return f"{content}{opening}{closing}"
-    before, after = content.split(inner, 1)
-    return f"{before}{opening}{inner}{closing}{after}"
+def _marked(
+    message: Message, shield: Shield, opening: str, closing: str, inside: bool
+) -> dict[str, Any]:
+    dictionary = _as_dictionary(message, shield)
+    if message.role == "assistant":
+        content: str = dictionary["content"]
+        inner = content.strip() if inside else content
+        before, after = content.split(inner, 1) if inner else ("", "")
+        dictionary["content"] = f"{before}{opening}{inner}{closing}{after}"
+    return dictionary
+
+
+def _marked_spans(marked: str, opening: str, closing: str) -> list[tuple[int, int]]:
+    spans: list[tuple[int, int]] = []
+    position = start = 0
+    for character in marked:
+        if character == opening:
+            start = position
+        elif character == closing:
+            spans.append((start, position))
+        else:
+            position += 1
+    return spans

@@ -43,6 +43,7 @@ class Tokenizer:
     def __init__(
         self, definition: dict[str, Any], config: Mapping[str, Any], chat_template: str | None
     ) -> None:
+        self.definition = definition
         self.chat_template = chat_template
         self.bos = _token_text(config.get("bos_token"))
         self.eos = _token_text(config.get("eos_token"))

@@ -29,6 +29,7 @@ class Admission:
 
     def __init__(self, slots: int, tokens: int) -> None:
         self._lock = threading.Lock()
+        self.slots = slots
         self._free_slots = slots
         self._free_tokens = tokens
         self._waiting: deque[_Ticket] = deque()
@@ -37,6 +38,11 @@ class Admission:
     def waiting(self) -> int:
         """How many requests stand in the queue."""
         return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        """How many requests have been let in and are not over."""
+        return self.slots - self._free_slots
 
     async def enter(self, tokens: int) -> Release:
         """Wait for a place; leaving the queue early (cancellation) gives it up.

@@ -58,7 +58,7 @@ class LlamaCppEngine:
         self.context = context
         self.defaults = defaults
         self.resident_bytes = resident_bytes
-        self._server: Server | None = server
+        self.server: Server | None = server
         self.admission = Admission(slots, context)
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix=f"llamacpp-{name}")
 
@@ -106,12 +106,12 @@ class LlamaCppEngine:
 
     def _shut_down(self) -> None:
         self._threads.shutdown(wait=True, cancel_futures=False)
-        self._server = None
+        self.server = None
 
     def _running(self) -> "Server":
-        if self._server is None:
+        if self.server is None:
             raise EngineError(f"{self.name} was closed; load it again.")
-        return self._server
+        return self.server
 
 
 def start_llamacpp(gguf: Path, context: int, slots: int = SLOTS) -> "Server":

@@ -49,7 +49,7 @@ class TransformersEngine:
         self.defaults = defaults
         self.resident_bytes = weight_bytes(model)
         self.adapter = adapter
-        self._model: PreTrainedModel | None = model
+        self.model: PreTrainedModel | None = model
         self._ends = _end_ids(model, template)
         self.admission = Admission(slots=1, tokens=self.context)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"transformers-{name}")
@@ -105,7 +105,7 @@ class TransformersEngine:
     async def close(self) -> None:
         """Let the answer under way end and give the memory back."""
         await asyncio.to_thread(self._thread.shutdown)
-        self._model = None
+        self.model = None
 
     async def _deltas(
         self, bridge: Bridge[int | None], row: Row, times: tuple[float, float]
@@ -175,9 +175,9 @@ class TransformersEngine:
             )
 
     def _loaded(self) -> "PreTrainedModel":
-        if self._model is None:
+        if self.model is None:
             raise EngineError(f"{self.name} was closed; load it again.")
-        return self._model
+        return self.model
 
 
 def _work(name: str, decoding: Decoding, hear: Callable[[int | None], bool]) -> None:

@@ -31,7 +31,8 @@ def materialise(entry: Entry, engine: EngineName, folder: ModelFolder, progress:
         ModelFileError: a file is corrupt, or its tokenizer cannot be rebuilt faithfully.
     """
     source = _arrived_gguf(entry, folder)
-    if source is None:
+    has_checkpoint = any(one.kind == "hub" for one in entry.sources)
+    if source is None or (engine == "transformers" and has_checkpoint):
         complete_tokenizer(folder.tokenizer)
         return
     materialise_tokenizer(source, folder.tokenizer, folder.staging, progress)

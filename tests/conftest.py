@@ -1,0 +1,73 @@
+"""What all tests share: a home of their own, and the default model, pulled once."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from chatkit.catalogue import find
+from chatkit.engines.llamacpp import LlamaCppEngine
+from chatkit.engines.opening import open_engine
+from chatkit.engines.transformers import TransformersEngine
+from chatkit.loading.pull import pull
+from chatkit.settings import settings
+
+Opened = TypeVar("Opened", LlamaCppEngine, TransformersEngine)
+
+
+@pytest.fixture(autouse=True)
+def own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A fresh, empty CHATKIT_HOME for each test."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("CHATKIT_HOME", str(home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Asynchronous tests run on asyncio."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def default_model_home() -> Path:
+    """The CHATKIT_HOME of the machine, with the default model pulled for both engines."""
+    pull(find("smollm2-135m"), engine="transformers")
+    pull(find("smollm2-135m-q4"))
+    return settings().home
+
+
+@pytest.fixture
+def model_home(default_model_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Use the home with the pulled default model in this test."""
+    monkeypatch.setenv("CHATKIT_HOME", str(default_model_home))
+    return default_model_home
+
+
+@pytest.fixture(scope="session")
+def llamacpp(default_model_home: Path) -> Iterator[LlamaCppEngine]:
+    """The default model on the embedded engine."""
+    yield from _opened("smollm2-135m", default_model_home, LlamaCppEngine)
+
+
+@pytest.fixture(scope="session")
+def llamacpp_q4(default_model_home: Path) -> Iterator[LlamaCppEngine]:
+    """The quantised default model on the embedded engine."""
+    yield from _opened("smollm2-135m-q4", default_model_home, LlamaCppEngine)
+
+
+@pytest.fixture(scope="session")
+def transformers(default_model_home: Path) -> Iterator[TransformersEngine]:
+    """The default model in transformers, 32 bits."""
+    yield from _opened("smollm2-135m@transformers", default_model_home, TransformersEngine)
+
+
+def _opened(name: str, home: Path, kind: type[Opened]) -> Iterator[Opened]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHATKIT_HOME", str(home))
+        engine = open_engine(name)
+    assert isinstance(engine, kind)
+    yield engine
+    asyncio.run(engine.close())
