@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,10 @@ GIB = 2**30
 # macOS lets its GPU wire about three quarters of the memory that it shares with the CPU.
 _METAL_SHARE = 0.75
 _SMI_SECONDS = 10
-_SMI_QUERY = ("--query-gpu=index,uuid,name,memory.total,memory.free", "--format=csv,noheader,nounits")
+_SMI_QUERY = (
+    "--query-gpu=index,uuid,name,memory.total,memory.free",
+    "--format=csv,noheader,nounits",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +80,14 @@ class Hardware:
 
     def __str__(self) -> str:
         """One line for a person."""
-        return "; ".join(self._device_line(device) for device in self.devices)
+        alike = Counter(self.devices)
+        return "; ".join(self._device_line(device, alike[device]) for device in alike)
 
-    def _device_line(self, device: Device) -> str:
+    def _device_line(self, device: Device, count: int) -> str:
+        times = f"{count} x " if count > 1 else ""
         cores = f", {self.cores} cores" if device.kind == "cpu" else ""
         sizes = f"{memory_text(device.memory)}, {memory_text(device.free)} free"
-        return f"{device.name}{cores} ({sizes})"
+        return f"{times}{device.name}{cores} ({sizes})"
 
 
 def probe(environment: Mapping[str, str] = os.environ) -> Hardware:

@@ -48,7 +48,7 @@ def split_blocks(text: str) -> tuple[str, str]:
         mark = line.lstrip()[:3]
         if mark in FENCE and not open_fence:
             open_fence = mark
-        elif mark == open_fence:
+        elif open_fence and mark == open_fence:
             open_fence = ""
         elif not line.strip() and line.endswith("\n") and not open_fence and index:
             cut = index + 1

@@ -24,7 +24,7 @@ class TerminalChat:
     """
 
     def __init__(self, chat: Chat) -> None:
-        self._console = Console()
+        self._console = Console(highlight=False)
         self._chat = chat
         chat.display = MarkdownTerminal(self._console)
 

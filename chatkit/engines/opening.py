@@ -17,13 +17,12 @@ from chatkit.loading.folder import ModelFolder, folder_named, require_pulled, re
 from chatkit.loading.materialise import materialise_tokenizer
 from chatkit.loading.progress import Silent
 from chatkit.loading.pull import pull
-from chatkit.memory import fitting_context, loading_bytes
+from chatkit.hardware import probe
+from chatkit.memory import DEFAULT_CONTEXT, Workload, estimate, fitting_context, load_of
 from chatkit.naming import ModelName, parse_name
 from chatkit.sampling import Sampling
 from chatkit.template import ChatTemplate
 from chatkit.tokenizer import read_tokenizer
-
-DEFAULT_CONTEXT = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +199,9 @@ def memory_needed(name: str, options: LoadOptions) -> int:
     if parsed.kind == "catalogue":
         entry = find(parsed.target)
         engine = parsed.engine or ("transformers" if options.quantize else entry.engines[0])
-        return loading_bytes(entry, engine, options.quantize, options.context)
+        workload = Workload(options.quantize, options.context, engine=engine)
+        parts = estimate(entry, load_of(entry, workload, probe().devices[0].kind))
+        return parts.total - parts.overhead
     if parsed.kind == "hub":
         return _weights_on_disk(require_reference(parsed.target).checkpoint)
     return _weights_on_disk(parsed.path) if parsed.kind == "path" else 0

@@ -1,5 +1,6 @@
 """Loads the weights of a checkpoint for the transformers engine, and weighs them."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 Quantize = Literal["int8", "int4"]
 
+# A model narrower than this loses too much in 4 bits, so it keeps these matrices in 16.
+NF4_SMALL_HIDDEN = 1024
+NF4_KEPT_WHOLE = ("k_proj", "v_proj", "down_proj")
+
 
 def load_weights(
     checkpoint: Path, quantize: Quantize | None = None, adapter: Path | None = None
@@ -22,8 +27,9 @@ def load_weights(
 
     Args:
         checkpoint: the folder with `config.json` and safetensors.
-        quantize: int8 is torchao's weight-only quantisation, int4 bitsandbytes' NF4 (Dettmers
-            2023) with double quantisation; None keeps 32 bits on CPU, 16 bits elsewhere.
+        quantize: int8 is torchao's weight-only quantisation; int4 bitsandbytes' NF4 (Dettmers
+            2023) with double quantisation, where a small model keeps the matrices that suffer
+            most in 16 bits; None keeps 32 bits on CPU, 16 bits elsewhere.
         adapter: a PEFT adapter folder to put on top.
 
     Raises:
@@ -35,12 +41,14 @@ def load_weights(
 
     device = best_device()
     dtype = torch.float32 if device == "cpu" else _half_precision(device)
+    if quantize == "int4" and device == "cpu":
+        dtype = torch.bfloat16
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             checkpoint,
             dtype=dtype,
             device_map=device,
-            quantization_config=_quantization(quantize, dtype),
+            quantization_config=_quantization(checkpoint, quantize, dtype),
             local_files_only=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -99,12 +107,12 @@ def _half_precision(device: str) -> "torch.dtype":
 
 
 def _quantization(
-    quantize: Quantize | None, dtype: "torch.dtype"
+    checkpoint: Path, quantize: Quantize | None, dtype: "torch.dtype"
 ) -> "QuantizationConfigMixin | None":
     if quantize is None:
         return None
     try:
-        return _int8() if quantize == "int8" else _int4(dtype)
+        return _int8() if quantize == "int8" else _int4(checkpoint, dtype)
     except ImportError as error:
         raise MissingExtra(
             f"quantize={quantize!r} needs a package that is missing ({error}); run "
@@ -119,7 +127,7 @@ def _int8() -> "QuantizationConfigMixin":
     return TorchAoConfig(Int8WeightOnlyConfig())
 
 
-def _int4(dtype: "torch.dtype") -> "QuantizationConfigMixin":
+def _int4(checkpoint: Path, dtype: "torch.dtype") -> "QuantizationConfigMixin":
     import bitsandbytes  # noqa: F401  (its absence must be told before loading begins)
     from transformers import BitsAndBytesConfig
 
@@ -128,7 +136,14 @@ def _int4(dtype: "torch.dtype") -> "QuantizationConfigMixin":
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=["lm_head", *_kept_whole(checkpoint)],
     )
+
+
+def _kept_whole(checkpoint: Path) -> tuple[str, ...]:
+    """Name the matrices that 4 bits would spoil: in a small model, keys, values and `down`."""
+    config = json.loads((checkpoint / "config.json").read_text("utf-8"))
+    return NF4_KEPT_WHOLE if config.get("hidden_size", 0) < NF4_SMALL_HIDDEN else ()
 
 
 def _with_adapter(model: "PreTrainedModel", adapter: Path) -> "PeftModel":

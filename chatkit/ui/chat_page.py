@@ -3,7 +3,8 @@
 from typing import Any
 
 import panel as pn
-import panel_material_ui as pmui
+from panel_material_ui import Select
+from panel_material_ui.template.base import Page
 
 from chatkit.errors import InputError
 from chatkit.ui.drawer import Drawer
@@ -11,7 +12,10 @@ from chatkit.ui.message_view import MessageView
 from chatkit.ui.model_names import model_names
 from chatkit.ui.talk import Talk, Wish
 
-NO_MODEL = "No model is on this machine yet; run `python -m chatkit pull smollm2-135m` and reload the page."
+NO_MODEL = (
+    "No model is on this machine yet; run `python -m chatkit pull smollm2-135m`, "
+    "then reload the page."
+)
 
 THEME = {
     "light": {
@@ -32,6 +36,7 @@ HEADER = {
     ".MuiAppBar-root": {
         "bgcolor": "primary.contrastText",
         "color": "primary.main",
+        "backgroundImage": "none",
         "boxShadow": "none",
         "borderBottom": "1px solid",
         "borderColor": "divider",
@@ -40,17 +45,16 @@ HEADER = {
 }
 
 
-def chat_page() -> pmui.Page:
+def chat_page() -> Page:
     """Make the page of one visitor, with a conversation of its own."""
     names = model_names()
-    picker = pmui.Select(
+    picker = Select(
         options=list(names), label="Model", size="small", max_width=280, sizing_mode="stretch_width"
     )
     drawer = Drawer()
     view = MessageView(
         hint="What would you like to know?" if names else NO_MODEL,
-        placeholder=pn.bind("Message {}".format, picker),
-        sizing_mode="stretch_both",
+        placeholder=pn.bind("Message {}".format, picker) if names else "",
     )
 
     def wish() -> Wish:
@@ -77,8 +81,8 @@ def _obey(talk: Talk, message: Any) -> None:
             talk.retry()
 
 
-def _page(picker: pmui.Select, drawer: Drawer, view: MessageView) -> pmui.Page:
-    return pmui.Page(
+def _page(picker: Select, drawer: Drawer, view: MessageView) -> Page:
+    return Page(
         title="chatkit",
         header=[picker],
         sidebar=drawer.widgets,

@@ -1,12 +1,10 @@
 """The side drawer: the system prompt and how answers are drawn."""
 
-import panel as pn
-import panel_material_ui as pmui
-from bokeh.models import CustomJSTickFormatter
+from panel.viewable import Viewable
+from panel_material_ui import TextAreaInput, TextInput
 
 from chatkit.sampling import Sampling
 
-UNSET = "the model's own"
 MARGIN = (10, 16)
 
 
@@ -14,7 +12,7 @@ class Drawer:
     """Widgets for the system prompt and the sampling; an empty field is the model's own value."""
 
     def __init__(self) -> None:
-        self._system = pmui.TextAreaInput(
+        self._system = TextAreaInput(
             label="System prompt",
             rows=4,
             max_rows=12,
@@ -22,10 +20,12 @@ class Drawer:
             margin=MARGIN,
             sizing_mode="stretch_width",
         )
-        self._temperature = _number("Temperature", "0 always takes the likeliest word", 0, 2, 0.1)
-        self._top_p = _number("Top p", "keeps the likeliest words up to this share", 0.01, 1, 0.05)
-        self._max_tokens = _count("Longest answer, in tokens", 1)
-        self._seed = _count("Seed", 0)
+        self._fields = {
+            "temperature": _field("Temperature", "0 always takes the likeliest word."),
+            "top_p": _field("Top p", "Keeps the likeliest words up to this share, 0 to 1."),
+            "max_tokens": _field("Longest answer", "In tokens."),
+            "seed": _field("Seed", "The same seed gives the same answer."),
+        }
 
     @property
     def system(self) -> str:
@@ -37,50 +37,24 @@ class Drawer:
         """How answers are drawn.
 
         Raises:
-            SamplingError: a value is out of range.
+            SamplingError: a value is no number or out of range.
         """
-        return Sampling(
-            temperature=self._temperature.value,
-            top_p=self._top_p.value,
-            max_tokens=self._max_tokens.value,
-            seed=self._seed.value,
-        )
+        typed = {name: str(field.value or "").strip() for name, field in self._fields.items()}
+        return Sampling.model_validate({name: text or None for name, text in typed.items()})
 
     @property
-    def widgets(self) -> list[pn.widgets.Widget]:
+    def widgets(self) -> list[Viewable]:
         """All widgets, from top to bottom."""
-        return [self._system, self._temperature, self._top_p, self._max_tokens, self._seed]
+        return [self._system, *self._fields.values()]
 
 
-def _number(label: str, help: str, least: float, most: float, step: float) -> pmui.FloatInput:
-    return pmui.FloatInput(
+def _field(label: str, meaning: str) -> TextInput:
+    """Make a field for a number: Panel's own number fields show an unset value as 0."""
+    return TextInput(
         label=label,
-        description=help,
-        start=least,
-        end=most,
-        step=step,
-        value=None,
-        placeholder=UNSET,
-        format=_as_typed(),
+        description=meaning,
+        placeholder="the model's own",
         size="small",
         margin=MARGIN,
         sizing_mode="stretch_width",
     )
-
-
-def _count(label: str, least: int) -> pmui.IntInput:
-    return pmui.IntInput(
-        label=label,
-        start=least,
-        value=None,
-        placeholder=UNSET,
-        format=_as_typed(),
-        size="small",
-        margin=MARGIN,
-        sizing_mode="stretch_width",
-    )
-
-
-def _as_typed() -> CustomJSTickFormatter:
-    """Show a number as it is, and none as nothing: Panel's own format shows it as 0."""
-    return CustomJSTickFormatter(code="return tick === null ? '' : String(tick)")

@@ -1,6 +1,6 @@
 """The messages and the composer in the browser; the other half is `messages.bundle.js`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import param
 from panel.custom import JSComponent
@@ -20,7 +20,10 @@ class MessageView(JSComponent):
 
     _bundle = "messages.bundle.js"
 
-    def show(self, bubbles: Sequence[Bubble]) -> None:
+    def __init__(self, hint: str, placeholder: str | Callable[[], str]) -> None:
+        super().__init__(hint=hint, placeholder=placeholder, sizing_mode="stretch_both")
+
+    def show_all(self, bubbles: Sequence[Bubble]) -> None:
         """Show these messages and no others."""
         self._send_msg({"op": "show", "bubbles": [bubble.to_json() for bubble in bubbles]})
 

@@ -19,4 +19,4 @@ class MetricsHandler(RequestHandler):
         self.write(generate_latest())
 
 
-ROUTES = [("/metrics", MetricsHandler, {})]
+ROUTES: list[tuple[str, type[RequestHandler]]] = [("/metrics", MetricsHandler)]

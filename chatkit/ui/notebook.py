@@ -1,22 +1,24 @@
 """What the notebooks show besides answers: progress, branches, tables and a plot of speeds."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from statistics import median
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from chatkit.catalogue import Entry, find
+from chatkit.catalogue import Entry, catalogue, find
 from chatkit.conversation import Conversation
 from chatkit.display import Silent
+from chatkit.hardware import Hardware, memory_text
+from chatkit.loading.folder import folder_of
 from chatkit.loading.progress import size_text
+from chatkit.memory import Verdict, verdict
 from chatkit.sampling import Sampling
 from chatkit.session import Chat, Model
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from rich.tree import Tree
 
@@ -42,7 +44,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th style='{_HEAD}'>{escape(name)}</th>" for name in self.columns)
+        head = "".join(f"<th style='text-align: left'>{escape(name)}</th>" for name in self.columns)
         body = "".join(f"<tr>{''.join(map(_html_cell, row))}</tr>" for row in self.rows)
         return (
             "<div style='max-height: 36em; overflow: auto'>"
@@ -50,17 +52,18 @@ class Table:
         )
 
     def __repr__(self) -> str:
-        lines = [self.columns, *(map(_plain, row) for row in self.rows)]
-        return "\n".join("  ".join(line) for line in lines)
-
-
-_HEAD = "text-align: left; vertical-align: bottom"
+        lines = [list(self.columns), *([_plain(cell) for cell in row] for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        padded = (map(str.ljust, line, widths) for line in lines)
+        return "\n".join("  ".join(line).rstrip() for line in padded)
 
 
 def _html_cell(cell: Cell) -> str:
-    side = "right" if isinstance(cell, int) else "left"
-    style = f"text-align: {side}; vertical-align: top; white-space: pre-line"
-    return f"<td style='{style}'>{escape(_plain(cell))}</td>"
+    text, side = _plain(cell), "right" if isinstance(cell, int) else "left"
+    # Browsers would break names at their hyphens.
+    wrap = "pre-line" if " " in text else "nowrap"
+    style = f"text-align: {side}; vertical-align: top; white-space: {wrap}"
+    return f"<td style='{style}'>{escape(text)}</td>"
 
 
 def _plain(cell: Cell) -> str:
@@ -69,26 +72,32 @@ def _plain(cell: Cell) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A model of the catalogue as this machine sees it.
+    """A model of the catalogue as one machine sees it.
 
     Args:
         entry: the model.
-        memory: an estimate of the bytes that it takes on its default engine.
-        fit: whether that fits here.
+        verdict: whether it fits on its default engine, with the estimate that says so.
         pulled: whether its files are here.
     """
 
     entry: Entry
-    memory: int
-    fit: str
+    verdict: Verdict
     pulled: bool
+
+
+def choices(hardware: Hardware) -> list[Choice]:
+    """Look at every model of the catalogue from some hardware."""
+    return [
+        Choice(entry, verdict(entry, hardware), folder_of(entry).complete)
+        for entry in catalogue().values()
+    ]
 
 
 _ORDERS: Mapping[str, Callable[[Choice], Any]] = {
     "catalogue": lambda choice: 0,
     "name": lambda choice: choice.entry.name,
     "weights": lambda choice: choice.entry.parameters,
-    "memory": lambda choice: choice.memory,
+    "memory": lambda choice: choice.verdict.estimate.total,
     "context, longest first": lambda choice: -choice.entry.context,
     "licence": lambda choice: choice.entry.licence.name,
 }
@@ -107,31 +116,32 @@ class CatalogueBrowser:
         from ipywidgets import Dropdown  # type: ignore[import-untyped]
 
         self._choices = choices
-        fits = dict.fromkeys(choice.fit for choice in choices)
+        verdicts = dict.fromkeys(choice.verdict.outcome for choice in choices)
         self.order = Dropdown(options=list(_ORDERS), description="sort by")
-        self.commercial = Dropdown(
-            options=["all", "yes", "conditions", "no"], description="commercial"
-        )
-        self.fit = Dropdown(options=["all", *fits], description="fits")
+        licences = ["all", "yes", "conditions", "no"]
+        self.commercial = Dropdown(options=licences, description="commercial")
+        self.verdict = Dropdown(options=["all", *verdicts], description="verdict")
 
     @property
     def table(self) -> Table:
         """The rows that the menus leave, in the order that they ask for."""
-        chosen = sorted(filter(self._is_wanted, self._choices), key=_ORDERS[self.order.value])
+        commercial, outcome = self.commercial.value, self.verdict.value
+        chosen = [
+            choice
+            for choice in sorted(self._choices, key=_ORDERS[self.order.value])
+            if commercial in ("all", choice.entry.licence.commercial)
+            and outcome in ("all", choice.verdict.outcome)
+        ]
         rows = [[cell(choice) for cell in _COLUMNS.values()] for choice in chosen]
         return Table(list(_COLUMNS), rows)
 
-    def _is_wanted(self, choice: Choice) -> bool:
-        commercial = self.commercial.value in ("all", choice.entry.licence.commercial)
-        return commercial and self.fit.value in ("all", choice.fit)
-
     def _ipython_display_(self) -> None:
-        from IPython.display import display
+        from IPython.display import DisplayHandle, display
         from ipywidgets import HBox
 
-        menus = (self.order, self.commercial, self.fit)
+        menus, place = (self.order, self.commercial, self.verdict), DisplayHandle()
         display(HBox(menus))
-        place = display(self.table, display_id=True)
+        place.display(self.table)
         for menu in menus:
             menu.observe(lambda _: place.update(self.table), names="value")
 
@@ -140,12 +150,12 @@ _COLUMNS: Mapping[str, Callable[[Choice], Cell]] = {
     "name": lambda choice: choice.entry.name,
     "million weights": lambda choice: round(choice.entry.parameters / 1_000_000),
     "context": lambda choice: choice.entry.context,
-    "memory": lambda choice: size_text(choice.memory),
-    "fits": lambda choice: choice.fit,
+    "memory": lambda choice: memory_text(choice.verdict.estimate.total),
+    "verdict": lambda choice: str(choice.verdict),
     "licence": lambda choice: choice.entry.licence.name,
     "commercial": lambda choice: choice.entry.licence.commercial,
     "gated": lambda choice: "gated" if choice.entry.gated else "",
-    "engines": lambda choice: ", ".join(choice.entry.engines),
+    "engine": lambda choice: choice.entry.engines[0],
     "pulled": lambda choice: "pulled" if choice.pulled else "",
 }
 
@@ -156,10 +166,9 @@ def licences(*names: str) -> Table:
     Raises:
         UnknownModel: the catalogue has no such model.
     """
-    entries = [find(name) for name in names]
     rows = [
         (entry.name, entry.licence.name, entry.licence.commercial, entry.licence.terms)
-        for entry in entries
+        for entry in map(find, names)
     ]
     return Table(("model", "licence", "commercial", "in a phrase"), rows)
 
@@ -177,20 +186,20 @@ class PullProgress:
 
     def advance(self, file: str, done: int, total: int | None) -> None:
         """Move the file's bar, five times a second at most."""
-        from IPython.display import HTML, display
+        from IPython.display import HTML, DisplayHandle
 
         if file not in self._bars:
-            self._bars[file] = display(HTML(_bar(file, done, total)), display_id=True)
+            self._bars[file] = DisplayHandle()
+            self._bars[file].display(HTML(_bar(file, done, total)))
         elif done == total or time.monotonic() - self._shown_at >= _REFRESH_SECONDS:
             self._bars[file].update(HTML(_bar(file, done, total)))
             self._shown_at = time.monotonic()
 
 
 def _bar(file: str, done: int, total: int | None) -> str:
-    if not total:
-        return f"<progress></progress> {escape(file)}: {size_text(done)}"
-    numbers = f"{size_text(done)} of {size_text(total)}"
-    return f"<progress value='{done}' max='{total}'></progress> {escape(file)}: {numbers}"
+    state = f"value='{done}' max='{total}'" if total else ""
+    numbers = f"{size_text(done)} of {size_text(total)}" if total else size_text(done)
+    return f"<progress {state}></progress> {escape(file)}: {numbers}"
 
 
 def branches(chat: Chat) -> "Tree":
@@ -199,9 +208,10 @@ def branches(chat: Chat) -> "Tree":
     Args:
         chat: the conversation; each line begins with the id that `checkout` takes.
     """
+    from rich.text import Text
     from rich.tree import Tree
 
-    tree = Tree(f"system: {chat.system}" if chat.system else "the beginning")
+    tree = Tree(Text(f"system: {chat.system}" if chat.system else "the beginning"))
     _grow(tree, None, chat.conversation, {node.id for node in chat.path})
     return tree
 
@@ -211,7 +221,7 @@ def _grow(tree: "Tree", parent: str | None, conversation: Conversation, path: se
 
     for node in conversation.nodes.values():
         if node.parent == parent:
-            line = Text(f"{node.id}  ", "dim")
+            line = Text.assemble((f"{node.id}  ", "dim"))
             words = shorten(node.message.content, _WORDS_WIDTH, placeholder=" …")
             line.append(f"{node.message.role}: {words}", "bold" if node.id in path else "dim")
             _grow(tree.add(line), node.id, conversation, path)
@@ -239,16 +249,15 @@ def _ask(model: Model, question: str, sampling: Sampling) -> str:
 
 
 def speeds(model: Model, question: str, tokens: int, repeats: int) -> tuple[float, ...]:
-    """Measure how fast a model writes, after one answer that is not counted.
+    """Measure how fast a model writes after its first text, in tokens per second of each answer.
+
+    One answer before them only warms up and is not counted.
 
     Args:
         model: who answers.
         question: what is asked, each time in a conversation of its own.
         tokens: the longest answer.
         repeats: how many answers are counted.
-
-    Returns:
-        Tokens per second of each answer, counted from its first text on.
 
     Raises:
         ChatkitError: as `Chat.send`.
@@ -269,24 +278,20 @@ def speed_plot(measured: Mapping[str, Sequence[float]]) -> "Figure":
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 0.9 + 0.7 * len(measured)), dpi=120)
-    names, medians = list(measured), [median(values) for values in measured.values()]
-    bars = axes.barh(names, medians, height=0.5, color=_BAR)
-    axes.bar_label(bars, [f"{value:.0f}" for value in medians], label_type="center", color="white")
-    for name, values in measured.items():
-        axes.plot(values, [name] * len(values), "o", color=_INK, markersize=4)
-    axes.set_xlabel("tokens per second (bar: median, dots: single answers)")
+    for place, values in enumerate(measured.values()):
+        middle = median(values)
+        axes.barh(place, middle, height=0.5, color=_BAR)
+        axes.text(0, place, f"  {middle:.0f}", color="white", va="center", weight="bold")
+        axes.plot(values, [place] * len(values), "o", color="white", markeredgecolor=_INK)
+    axes.set_yticks(range(len(measured)), list(measured))
     axes.invert_yaxis()
-    _for_any_page(figure, axes)
+    axes.set_xlabel("tokens per second (bar: median, dots: single answers)", color=_INK)
+    axes.tick_params(colors=_INK, labelsize=11)
+    axes.spines[:].set_color(_INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    # No background, so that light and dark pages show their own.
+    figure.patch.set_alpha(0)
+    axes.patch.set_alpha(0)
     # Closed, so that the notebook shows it once: as the value of its cell.
     pyplot.close(figure)
     return figure
-
-
-def _for_any_page(figure: "Figure", axes: "Axes") -> None:
-    """Leave out the background and draw in a grey that a light and a dark page carry."""
-    figure.patch.set_alpha(0)
-    axes.patch.set_alpha(0)
-    axes.tick_params(colors=_INK, labelsize=11)
-    axes.xaxis.label.set_color(_INK)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_INK)

@@ -40,7 +40,7 @@ class Wish:
 class Screen(Protocol):
     """Where a conversation is shown."""
 
-    def show(self, bubbles: Sequence[Bubble]) -> None:
+    def show_all(self, bubbles: Sequence[Bubble]) -> None:
         """Show these messages and no others."""
 
     def put(self, bubble: Bubble) -> None:
@@ -77,7 +77,7 @@ class Talk:
 
     def show(self) -> None:
         """Show everything, for a page that has just opened."""
-        self._screen.show(list(self._bubbles.values()))
+        self._screen.show_all(list(self._bubbles.values()))
         self._screen.busy(self._task is not None)
 
     def ask(self, text: str) -> None:

@@ -1,0 +1,50 @@
+# Everything a newcomer needs: `make demo` and `make test`.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PORT ?= 5006
+
+.PHONY: demo test quick check bench test-slow model browser clean
+
+demo: .venv/installed model  ## Install, pull the default model, open the chat page.
+	@echo "Open http://localhost:$(PORT)/app"
+	$(BIN)/panel serve serve/app.py --port $(PORT) --allow-websocket-origin=localhost:$(PORT) \
+	    --allow-websocket-origin=127.0.0.1:$(PORT)
+
+test: .venv/installed-dev model browser check  ## Everything but the slow tests.
+	$(BIN)/python -m pytest -m "not slow"
+
+quick: .venv/installed-dev check  ## No model, no browser: under a minute.
+	$(BIN)/python -m pytest -m "not slow and not model and not browser"
+
+test-slow: .venv/installed-dev model browser  ## What takes minutes.
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/installed-dev  ## Format, lint and types.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: .venv/installed-dev model  ## Figures, as ratios of things measured in the same run.
+	$(BIN)/python -m benchmarks
+
+model: .venv/installed
+	$(BIN)/python -m chatkit pull smollm2-135m
+
+browser:
+	@sh tests/install_browser.sh "$(BIN)"
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) install -q -c constraints.txt -e .
+	touch $@
+
+.venv/installed-dev: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	touch .venv/installed $@
+
+clean:
+	rm -rf .venv

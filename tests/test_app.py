@@ -1,0 +1,278 @@
+"""The app in a real browser."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from browser import App, Visitor, chromium, find_chromium, running_app, wait_until
+from playwright.sync_api import Browser, expect
+
+from chatkit.background import wait_for
+from chatkit.engine import complete
+from chatkit.engines.llamacpp import LlamaCppEngine
+from chatkit.messages import user
+from chatkit.prompt import build_prompt
+from chatkit.sampling import Sampling
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(find_chromium() is None, reason="there is no Chromium here"),
+]
+
+PAYLOADS = (
+    "<script>window.ran = true</script>",
+    "<img src=x onerror='window.ran = true'>",
+    "<svg onload='window.ran = true'></svg>",
+    "[press](javascript:window.ran=true)",
+    "![pixel](http://example.com/pixel.png)",
+    "<http://example.com/film.mp4>",
+    "http://example.com/pixel.png",
+    "<iframe srcdoc='<script>parent.ran = true</script>'></iframe>",
+    "`<b>` **<b onclick=x>bold</b>** <style>* { display: none }</style>",
+)
+
+Visit = Callable[[App], Visitor]
+
+
+@pytest.fixture(scope="module")
+def echo_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The app with nothing but the scripted engine, which answers with the question."""
+    folder = tmp_path_factory.mktemp("echo")
+    with running_app(folder / "log", folder / "home", "scripted:") as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory, default_model_home: Path) -> Iterator[App]:
+    """The app with the default model."""
+    with running_app(tmp_path_factory.mktemp("app") / "log", default_model_home) as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Visit]:
+    """Opens the app as a new visitor; in no test does the page ask anyone else for anything."""
+    visitors: list[Visitor] = []
+
+    def visit(app: App) -> Visitor:
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        visitors.append(Visitor(page, app))
+        return visitors[-1]
+
+    yield visit
+    for visitor in visitors:
+        visitor.page.close()
+        assert visitor.strangers() == []
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_nothing_runs_or_is_fetched_that_a_message_or_an_answer_says(
+    echo_app: App, visit: Visit, payload: str
+) -> None:
+    visitor = visit(echo_app)
+
+    visitor.ask(payload)
+
+    made = visitor.page.locator(".list :is(img, script, svg:not(button svg), iframe, video, style)")
+    assert made.count() == 0
+    assert visitor.page.locator(".list a[href^='javascript:' i]").count() == 0
+    assert visitor.page.evaluate("window.ran") is None
+    assert visitor.questions.last.inner_text() == payload
+
+
+def test_a_message_that_is_a_path_is_text(echo_app: App, visit: Visit, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.svg"
+    secret.write_text("<svg xmlns='http://www.w3.org/2000/svg'><text>hidden</text></svg>")
+
+    answer = visit(echo_app).ask(str(secret))
+
+    assert answer == f"You said: {secret}"
+
+
+def test_markdown_is_formatted(echo_app: App, visit: Visit) -> None:
+    visitor = visit(echo_app)
+
+    visitor.ask("a list\n\n* one\n* **two**\n\n```python\nx = 1\n```")
+
+    answer = visitor.answers.last
+    expect(answer.locator("li")).to_have_text(["one", "two"])
+    expect(answer.locator("li strong")).to_have_text("two")
+    expect(answer.locator("pre")).to_have_text("x = 1\n")
+
+
+def test_enter_sends_and_shift_enter_begins_a_line(echo_app: App, visit: Visit) -> None:
+    visitor = visit(echo_app)
+
+    visitor.field.fill("first")
+    visitor.field.press("Shift+Enter")
+    visitor.field.type("second")
+    visitor.field.press("Enter")
+
+    expect(visitor.questions.last).to_have_text("first\nsecond")
+    expect(visitor.field).to_have_value("")
+
+
+def test_an_empty_message_does_nothing(echo_app: App, visit: Visit) -> None:
+    visitor = visit(echo_app)
+
+    visitor.send("  \n ")
+    visitor.ask("something")
+
+    assert visitor.questions.count() == 1
+
+
+def test_a_prompt_that_is_too_long_is_one_sentence_and_the_talk_goes_on(
+    echo_app: App, visit: Visit
+) -> None:
+    visitor = visit(echo_app)
+    visitor.ask("short")
+
+    visitor.ask("long " * 2000)
+
+    expect(visitor.answers.last.locator(".error")).to_have_text(
+        re.compile(r"^The prompt has [\d,]+ tokens and the window 4096; shorten it [^.]+\.$")
+    )
+    assert visitor.ask("short again") == "You said: short again"
+    assert "traceback" not in visitor.page.content().lower()
+
+
+def test_a_setting_that_is_no_number_is_one_sentence(echo_app: App, visit: Visit) -> None:
+    visitor = visit(echo_app)
+    visitor.choose("Temperature", "warm")
+
+    visitor.ask("hello")
+
+    error = visitor.answers.last.locator(".error")
+    expect(error).to_contain_text("The sampling option temperature is 'warm'")
+
+
+def test_the_answer_can_be_asked_for_again(echo_app: App, visit: Visit) -> None:
+    visitor = visit(echo_app)
+    visitor.ask("hello")
+
+    visitor.page.get_by_label("Answer again").click()
+    visitor.wait_for_end()
+
+    expect(visitor.answers).to_have_count(1)
+    assert visitor.answer() == "You said: hello"
+
+
+def test_what_an_answer_took_stands_under_it(echo_app: App, visit: Visit) -> None:
+    visitor = visit(echo_app)
+
+    visitor.ask("hello")
+
+    note = visitor.answers.last.locator(".note")
+    expect(note).to_have_text(re.compile(r"^scripted: · \d+ tokens read, 15 written"))
+
+
+def test_a_visitor_is_told_when_the_server_has_gone(tmp_path: Path, visit: Visit) -> None:
+    with running_app(tmp_path / "log", tmp_path, "scripted:") as app:
+        visitor = visit(app)
+
+    expect(visitor.page.get_by_role("alert")).to_contain_text("connection to the server was lost")
+
+
+def test_without_a_model_the_page_says_how_to_get_one(tmp_path: Path, visit: Visit) -> None:
+    with running_app(tmp_path / "log", tmp_path / "home") as app:
+        visitor = visit(app)
+
+        expect(visitor.page.locator(".hint")).to_contain_text("chatkit pull smollm2-135m")
+        visitor.ask("hello")
+        expect(visitor.answers.last.locator(".error")).to_contain_text("No model is on this")
+
+
+@pytest.mark.model
+def test_the_answer_of_the_real_model_grows_on_the_page(
+    app: App, visit: Visit, llamacpp: LlamaCppEngine
+) -> None:
+    visitor = visit(app)
+    visitor.choose("Temperature", "0")
+    visitor.choose("Longest answer", "150")
+    question = "Write three sentences about the sea."
+
+    visitor.send(question)
+    visitor.answers.last.wait_for()
+    seen = {""}
+    while visitor.page.locator(".chat.busy").count():
+        seen.add(visitor.answer())
+
+    final = visitor.answer()
+    assert len(seen) > 3
+    assert all(words(final).startswith(words(text)) for text in seen)
+    assert words(final) == words(greedy_answer(llamacpp, question, 150))
+
+
+@pytest.mark.model
+def test_stop_keeps_what_has_come(app: App, visit: Visit) -> None:
+    visitor = visit(app)
+    visitor.send("Count from 1 to 500, one number per line, and do not stop before 500.")
+    expect(visitor.answers.last.locator(".text")).not_to_have_text("")
+
+    visitor.page.get_by_label("Stop").click()
+    visitor.wait_for_end()
+
+    partial = visitor.answer()
+    expect(visitor.answers.last.locator(".note")).to_have_text("smollm2-135m · stopped")
+    assert visitor.ask("Say yes.")
+    assert partial
+    assert visitor.answers.first.locator(".text").inner_text() == partial
+
+
+@pytest.mark.model
+def test_two_visitors_at_once_share_one_engine(app: App, visit: Visit) -> None:
+    one, other = visit(app), visit(app)
+
+    one.send("Name a colour.")
+    other.send("Name an animal.")
+    one.wait_for_end()
+    other.wait_for_end()
+
+    assert one.answer()
+    assert other.answer()
+    expect(one.questions).to_have_text(["Name a colour."])
+    assert app.metrics()["chatkit_loaded_models"] == 1
+
+
+@pytest.mark.model
+def test_metrics_tell_of_first_tokens_and_counts(app: App, visit: Visit) -> None:
+    visit(app).ask("Name a colour.")
+
+    metrics = app.metrics()
+
+    assert metrics['chatkit_first_token_seconds_count{model="smollm2-135m"}'] >= 1
+    assert metrics['chatkit_tokens_total{kind="prompt",model="smollm2-135m"}'] > 0
+    assert metrics['chatkit_tokens_total{kind="completion",model="smollm2-135m"}'] > 0
+
+
+@pytest.mark.model
+def test_an_answer_stops_when_its_visitor_has_left(app: App, visit: Visit) -> None:
+    visitor = visit(app)
+    stopped = app.log.read_text().count("answer stopped")
+    visitor.choose("Longest answer", "4000")
+    visitor.send("Count from 1 to 5000, one number per line, and do not stop before 5000.")
+    expect(visitor.answers.last.locator(".text")).not_to_have_text("")
+
+    visitor.page.close()
+
+    wait_until(
+        lambda: app.log.read_text().count("answer stopped") > stopped, "the answer is stopped"
+    )
+
+
+def greedy_answer(engine: LlamaCppEngine, question: str, max_tokens: int) -> str:
+    prompt = build_prompt(engine.template, [user(question)])
+    answer, _ = wait_for(complete(engine, prompt, Sampling(temperature=0, max_tokens=max_tokens)))
+    return answer
+
+
+def words(text: str) -> str:
+    """Leave out what Markdown changes in a plain answer: spaces and line breaks."""
+    return " ".join(text.split())

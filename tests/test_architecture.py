@@ -1,0 +1,106 @@
+"""The house: which module may import which, what is in the wheel, and how fast it opens."""
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import chatkit
+
+ROOT = Path(__file__).parent.parent
+LAYERS = (
+    ("errors", "messages", "sampling", "settings", "telemetry", "background"),
+    ("conversation", "catalogue", "tokenizer", "jinja", "shield", "template"),
+    ("naming", "prompt", "hardware", "memory", "verdict", "training_memory"),
+    ("loading", "adapters"),
+    ("engine", "engines", "models"),
+    ("reply", "display", "session"),
+    ("ui", "cli"),
+)
+# Within one layer: who may import whom.
+ARROWS = {
+    ("messages", "errors"),
+    ("sampling", "errors"),
+    ("template", "tokenizer"),
+    ("template", "jinja"),
+    ("template", "shield"),
+    ("memory", "hardware"),
+    ("verdict", "hardware"),
+    ("verdict", "memory"),
+    ("verdict", "training_memory"),
+    ("training_memory", "hardware"),
+    ("training_memory", "memory"),
+    ("engines", "engine"),
+    ("models", "engine"),
+    ("models", "engines"),
+    ("session", "reply"),
+    ("session", "display"),
+}
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+HEAVY = ("torch", "transformers", "panel", "xllamacpp", "numpy", "pandas", "huggingface_hub")
+
+
+def modules() -> list[Path]:
+    return [
+        path for path in sorted((ROOT / "chatkit").rglob("*.py")) if not path.name.startswith("__")
+    ]
+
+
+def unit(path: Path) -> str:
+    return path.relative_to(ROOT / "chatkit").parts[0].removesuffix(".py")
+
+
+def imported_units(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "chatkit":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("chatkit."):
+            found.add(str(node.module).split(".")[1])
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.startswith("chatkit.")]
+            found |= {name.split(".")[1] for name in names}
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_down_the_layers(path: Path) -> None:
+    here = unit(path)
+    for there in imported_units(path) - {here}:
+        below = RANK[there] < RANK[here] or (here, there) in ARROWS
+        assert below, f"{here} may not import {there}"
+
+
+def test_no_module_bears_the_name_of_a_public_function() -> None:
+    names = {unit(path) for path in modules()}
+    assert not names & set(chatkit.__all__)
+
+
+def test_every_public_name_is_there() -> None:
+    assert all(getattr(chatkit, name) is not None for name in chatkit.__all__)
+
+
+@pytest.mark.parametrize("command", ["import chatkit", "import chatkit.cli.main"])
+def test_opening_imports_nothing_heavy(command: str) -> None:
+    script = f"{command}; import sys; print(*sorted(set(sys.modules) & set({HEAVY!r})))"
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == []
+
+
+def test_the_wheel_holds_only_chatkit(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "-w", str(tmp_path), str(ROOT)], check=True)
+    (wheel,) = tmp_path.glob("chatkit_lab-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"chatkit"}
+    assert "chatkit/models.yaml" in names
+
+
+def test_an_unknown_public_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="nonsense"):
+        chatkit.nonsense  # noqa: B018
