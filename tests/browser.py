@@ -17,7 +17,11 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 60
-SOON = ("--unused-session-lifetime", "200", "--check-unused-sessions", "200")
+UNUSED_SECONDS = 1
+SESSIONS = [
+    f"--unused-session-lifetime={UNUSED_SECONDS * 1000}",
+    "--check-unused-sessions=200",
+]
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -51,7 +55,7 @@ class App:
 
 
 def find_chromium() -> str | None:
-    """Say where a Chromium is."""
+    """Say where a Chromium is, None when only Playwright may know of one."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     return next(filter(None, map(shutil.which, names)), None)
 
@@ -61,7 +65,7 @@ def running_app(log: Path, home: Path, models: str = "") -> Iterator[App]:
     """Serve the app on a free port for as long as the block runs."""
     port = _free_port()
     command = [sys.executable, "-m", "panel", "serve", "serve/app.py", "--port", str(port)]
-    command += ["--plugins", "chatkit.ui.metrics", *SOON]
+    command += ["--plugins", "chatkit.ui.metrics", *SESSIONS]
     environment = {**os.environ, "CHATKIT_HOME": str(home), "CHATKIT_APP_MODELS": models}
     with log.open("wb") as output:
         process = subprocess.Popen(

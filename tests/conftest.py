@@ -1,6 +1,7 @@
 """What all tests share: a home of their own, and the default model, pulled once."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +14,9 @@ from chatkit.engines.opening import open_engine
 from chatkit.engines.transformers import TransformersEngine
 from chatkit.loading.pull import pull
 from chatkit.settings import settings
+
+# PEFT and transformers must not look for names on the hub; they read this when first imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 Opened = TypeVar("Opened", LlamaCppEngine, TransformersEngine)
 

@@ -1,12 +1,13 @@
 """The app in a real browser."""
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from browser import App, Visitor, chromium, find_chromium, running_app, wait_until
-from playwright.sync_api import Browser, expect
+from browser import UNUSED_SECONDS, App, Visitor, chromium, running_app, wait_until
+from playwright.sync_api import Browser, Route, expect
 
 from chatkit.background import wait_for
 from chatkit.engine import complete
@@ -15,10 +16,7 @@ from chatkit.messages import user
 from chatkit.prompt import build_prompt
 from chatkit.sampling import Sampling
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(find_chromium() is None, reason="there is no Chromium here"),
-]
+pytestmark = pytest.mark.browser
 
 PAYLOADS = (
     "<script>window.ran = true</script>",
@@ -180,6 +178,16 @@ def test_a_visitor_is_told_when_the_server_has_gone(tmp_path: Path, visit: Visit
     expect(visitor.page.get_by_role("alert")).to_contain_text("connection to the server was lost")
 
 
+def test_a_page_that_comes_slowly_asks_nobody_else_either(echo_app: App, browser: Browser) -> None:
+    page = browser.new_page()
+    page.route("**/bokeh.min.js*", come_late)
+
+    visitor = Visitor(page, echo_app)
+
+    assert visitor.ask("hello") == "You said: hello"
+    assert visitor.strangers() == []
+
+
 def test_without_a_model_the_page_says_how_to_get_one(tmp_path: Path, visit: Visit) -> None:
     with running_app(tmp_path / "log", tmp_path / "home") as app:
         visitor = visit(app)
@@ -271,6 +279,12 @@ def greedy_answer(engine: LlamaCppEngine, question: str, max_tokens: int) -> str
     prompt = build_prompt(engine.template, [user(question)])
     answer, _ = wait_for(complete(engine, prompt, Sampling(temperature=0, max_tokens=max_tokens)))
     return answer
+
+
+def come_late(route: Route) -> None:
+    """Send a file on when the session that it belongs to has ended."""
+    time.sleep(3 * UNUSED_SECONDS)
+    route.continue_()
 
 
 def words(text: str) -> str:

@@ -241,7 +241,7 @@ def test_every_model_of_the_catalogue_can_be_estimated(entry: Entry, kind: str) 
     for quantization in offered(entry):
         assert verdict(entry, device, Workload(quantization)).estimate.total > 0
     for method in ("lora", "qlora", "full"):
-        run = Training(method, length=512)  # type: ignore[arg-type]
+        run = Training(method, length=512)
         assert training_verdict(entry, device, run).estimate.total > 0
 
 
@@ -411,7 +411,7 @@ def test_advice_about_the_quantisation_is_true(entry: Entry, free: int) -> None:
     answer = verdict(entry, card(free), Workload(context=512))
     option, _, name = answer.advice.partition(" ")
     if option == "--quantize" and name in offered(entry):
-        workload = Workload(name, context=512)  # type: ignore[arg-type]
+        workload = Workload(name, context=512)
         assert verdict(entry, card(free), workload).outcome == "fits"
 
 

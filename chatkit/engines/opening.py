@@ -13,11 +13,11 @@ from chatkit.engines.scripted import ScriptedEngine
 from chatkit.engines.transformers import TransformersEngine
 from chatkit.engines.weights import Quantize, load_weights
 from chatkit.errors import InputError, ModelFileError, Unsupported
+from chatkit.hardware import probe
 from chatkit.loading.folder import ModelFolder, folder_named, require_pulled, require_reference
 from chatkit.loading.materialise import materialise_tokenizer
 from chatkit.loading.progress import Silent
 from chatkit.loading.pull import pull
-from chatkit.hardware import probe
 from chatkit.memory import DEFAULT_CONTEXT, Workload, estimate, fitting_context, load_of
 from chatkit.naming import ModelName, parse_name
 from chatkit.sampling import Sampling
@@ -200,7 +200,7 @@ def memory_needed(name: str, options: LoadOptions) -> int:
         entry = find(parsed.target)
         engine = parsed.engine or ("transformers" if options.quantize else entry.engines[0])
         workload = Workload(options.quantize, options.context, engine=engine)
-        parts = estimate(entry, load_of(entry, workload, probe().devices[0].kind))
+        parts = estimate(entry, load_of(entry, workload, probe().kind))
         return parts.total - parts.overhead
     if parsed.kind == "hub":
         return _weights_on_disk(require_reference(parsed.target).checkpoint)

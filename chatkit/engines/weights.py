@@ -1,11 +1,15 @@
 """Loads the weights of a checkpoint for the transformers engine, and weighs them."""
 
+import ctypes
 import json
+import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from chatkit.errors import MissingExtra, ModelFileError
+from chatkit.memory import NF4_KEPT_WHOLE, NF4_SMALL_HIDDEN
 
 if TYPE_CHECKING:
     import torch
@@ -14,10 +18,6 @@ if TYPE_CHECKING:
     from transformers.utils.quantization_config import QuantizationConfigMixin
 
 Quantize = Literal["int8", "int4"]
-
-# A model narrower than this loses too much in 4 bits, so it keeps these matrices in 16.
-NF4_SMALL_HIDDEN = 1024
-NF4_KEPT_WHOLE = ("k_proj", "v_proj", "down_proj")
 
 
 def load_weights(
@@ -36,7 +36,9 @@ def load_weights(
         ModelFileError: the checkpoint or the adapter is corrupt or of another base.
         MissingExtra: the package that quantises is not installed.
     """
+    _quiet_the_libraries()
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     device = best_device()
@@ -47,15 +49,17 @@ def load_weights(
         model: Any = AutoModelForCausalLM.from_pretrained(
             checkpoint,
             dtype=dtype,
-            device_map=device,
+            device_map="auto" if torch.cuda.device_count() > 1 else device,
             quantization_config=_quantization(checkpoint, quantize, dtype),
             local_files_only=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelFileError(
             f"The checkpoint in {checkpoint} cannot be loaded ({_first_line(error)}); "
             "pull the model again."
         ) from error
+    if quantize and device == "cpu":
+        _release_what_was_read(model)
     if adapter is not None:
         model = _with_adapter(model, adapter)
     evaluating: PreTrainedModel = model.eval()
@@ -148,14 +152,33 @@ def _kept_whole(checkpoint: Path) -> tuple[str, ...]:
 
 def _with_adapter(model: "PreTrainedModel", adapter: Path) -> "PeftModel":
     from peft import PeftModel
+    from safetensors import SafetensorError
 
     try:
         return PeftModel.from_pretrained(model, adapter)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelFileError(
             f"The adapter in {adapter} does not fit this model ({_first_line(error)}); "
             "open it on the base that it was trained on."
         ) from error
+
+
+def _release_what_was_read(model: "PreTrainedModel") -> None:
+    """Let go of the whole-precision file, of which small unquantised tensors hold the mapping."""
+    import torch
+
+    for parameter in model.parameters():
+        if type(parameter) is torch.nn.Parameter and parameter.dtype.is_floating_point:
+            parameter.data = parameter.data.clone()
+    if sys.platform == "linux":
+        # The heap keeps what the quantiser freed; glibc returns it only when asked.
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _quiet_the_libraries() -> None:
+    """Keep what torchao says on import about kernels for other machines off the screen."""
+    for name in ("torchao", "torch.utils._pytree", "bitsandbytes"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _first_line(error: Exception) -> str:

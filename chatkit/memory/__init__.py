@@ -1,5 +1,14 @@
 """How much memory a model takes, and whether it fits; `docs/memory.md` explains the formulas."""
 
+from chatkit.memory.fitting import (
+    HEADROOM,
+    Verdict,
+    devices_needed,
+    require_memory,
+    training_verdict,
+    usable,
+    verdict,
+)
 from chatkit.memory.inference import MemoryEstimate, estimate, fitting_context, kv_cache_bytes
 from chatkit.memory.load import (
     DEFAULT_CONTEXT,
@@ -12,15 +21,6 @@ from chatkit.memory.load import (
     offered,
 )
 from chatkit.memory.training import Method, Training, TrainingEstimate, estimate_training
-from chatkit.memory.verdict import (
-    HEADROOM,
-    Verdict,
-    devices_needed,
-    require_memory,
-    training_verdict,
-    usable,
-    verdict,
-)
 from chatkit.memory.weights import NF4_KEPT_WHOLE, NF4_SMALL_HIDDEN, weight_bytes
 
 __all__ = [

@@ -3,6 +3,7 @@
 from typing import Any
 
 import panel as pn
+from panel.io.resources import get_dist_path
 from panel_material_ui import Select
 from panel_material_ui.template.base import Page
 
@@ -47,6 +48,7 @@ HEADER = {
 
 def chat_page() -> Page:
     """Make the page of one visitor, with a conversation of its own."""
+    _keep_to_this_server()
     names = model_names()
     picker = Select(
         options=list(names), label="Model", size="small", max_width=280, sizing_mode="stretch_width"
@@ -66,6 +68,16 @@ def chat_page() -> Page:
     view.on_msg(lambda event: _obey(talk, event.data))
     pn.state.on_session_destroyed(lambda _: talk.stop())
     return _page(picker, drawer, view)
+
+
+def _keep_to_this_server() -> None:
+    """Load Panel's styles from here, also when a session opens without a page.
+
+    Panel rewrites the address of its CDN while it answers with the page. When that session has
+    ended before the browser connects, it opens another one, and rewrites nothing.
+    """
+    if pn.state.curdoc:
+        pn.state.curdoc.template_variables["dist_url"] = get_dist_path()
 
 
 def _obey(talk: Talk, message: Any) -> None:

@@ -21,7 +21,9 @@ class MessageView(JSComponent):
     _bundle = "messages.bundle.js"
 
     def __init__(self, hint: str, placeholder: str | Callable[[], str]) -> None:
-        super().__init__(hint=hint, placeholder=placeholder, sizing_mode="stretch_both")
+        super().__init__(  # type: ignore[no-untyped-call]
+            hint=hint, placeholder=placeholder, sizing_mode="stretch_both"
+        )
 
     def show_all(self, bubbles: Sequence[Bubble]) -> None:
         """Show these messages and no others."""

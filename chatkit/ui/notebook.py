@@ -113,7 +113,7 @@ class CatalogueBrowser:
     """
 
     def __init__(self, choices: Sequence[Choice]) -> None:
-        from ipywidgets import Dropdown  # type: ignore[import-untyped]
+        from ipywidgets import Dropdown
 
         self._choices = choices
         verdicts = dict.fromkeys(choice.verdict.outcome for choice in choices)
