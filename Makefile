@@ -9,7 +9,8 @@ PORT ?= 5006
 
 demo: .venv/installed model  ## Install, pull the default model, open the chat page.
 	@echo "Open http://localhost:$(PORT)/app"
-	$(BIN)/panel serve serve/app.py --port $(PORT) --allow-websocket-origin=localhost:$(PORT) \
+	$(BIN)/panel serve serve/app.py --plugins chatkit.ui.metrics --port $(PORT) \
+	    --allow-websocket-origin=localhost:$(PORT) \
 	    --allow-websocket-origin=127.0.0.1:$(PORT)
 
 test: .venv/installed-dev model browser check  ## Everything but the slow tests.

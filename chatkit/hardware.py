@@ -103,7 +103,7 @@ def probe(environment: Mapping[str, str] = os.environ) -> Hardware:
     ram, free = min(limit for limit, _ in limits), min(free for _, free in limits)
     cpu = Device(_cpu_name(), "cpu", ram, free)
     cards, notes = _nvidia_cards(environment)
-    return Hardware((cpu, *_apple_gpu(ram, free), *cards), _cores(), ram, notes)
+    return Hardware((cpu, *_apple_gpu(ram, free), *cards), core_count(), ram, notes)
 
 
 def named_hardware(name: str) -> Hardware:
@@ -184,7 +184,8 @@ def _statistic(path: Path, name: str) -> int:
     return next((int(value) for key, value in pairs if key == name), 0)
 
 
-def _cores() -> int:
+def core_count() -> int:
+    """Count the processor cores that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -30,6 +30,9 @@ PAYLOADS = (
     "`<b>` **<b onclick=x>bold</b>** <style>* { display: none }</style>",
 )
 
+STORY = "Write a long story about a dragon and a village, with many details."
+SCROLLED = "log => log.scrollTop"
+
 Visit = Callable[[App], Visitor]
 
 
@@ -134,7 +137,7 @@ def test_a_prompt_that_is_too_long_is_one_sentence_and_the_talk_goes_on(
 
     visitor.ask("long " * 2000)
 
-    expect(visitor.answers.last.locator(".error")).to_have_text(
+    expect(visitor.answers.last.locator(".problem")).to_have_text(
         re.compile(r"^The prompt has [\d,]+ tokens and the window 4096; shorten it [^.]+\.$")
     )
     assert visitor.ask("short again") == "You said: short again"
@@ -147,7 +150,7 @@ def test_a_setting_that_is_no_number_is_one_sentence(echo_app: App, visit: Visit
 
     visitor.ask("hello")
 
-    error = visitor.answers.last.locator(".error")
+    error = visitor.answers.last.locator(".problem")
     expect(error).to_contain_text("The sampling option temperature is 'warm'")
 
 
@@ -194,7 +197,7 @@ def test_without_a_model_the_page_says_how_to_get_one(tmp_path: Path, visit: Vis
 
         expect(visitor.page.locator(".hint")).to_contain_text("chatkit pull smollm2-135m")
         visitor.ask("hello")
-        expect(visitor.answers.last.locator(".error")).to_contain_text("No model is on this")
+        expect(visitor.answers.last.locator(".problem")).to_contain_text("No model is on this")
 
 
 @pytest.mark.model
@@ -221,7 +224,8 @@ def test_the_answer_of_the_real_model_grows_on_the_page(
 @pytest.mark.model
 def test_stop_keeps_what_has_come(app: App, visit: Visit) -> None:
     visitor = visit(app)
-    visitor.send("Count from 1 to 500, one number per line, and do not stop before 500.")
+    visitor.choose("Temperature", "0")
+    visitor.send(STORY)
     expect(visitor.answers.last.locator(".text")).not_to_have_text("")
 
     visitor.page.get_by_label("Stop").click()
@@ -229,14 +233,38 @@ def test_stop_keeps_what_has_come(app: App, visit: Visit) -> None:
 
     partial = visitor.answer()
     expect(visitor.answers.last.locator(".note")).to_have_text("smollm2-135m · stopped")
+    visitor.choose("Longest answer", "20")
     assert visitor.ask("Say yes.")
     assert partial
     assert visitor.answers.first.locator(".text").inner_text() == partial
 
 
 @pytest.mark.model
+def test_the_newest_words_are_followed_unless_the_visitor_scrolls_back(
+    app: App, visit: Visit
+) -> None:
+    visitor = visit(app)
+    log = visitor.page.get_by_role("log")
+    visitor.page.set_viewport_size({"width": 1000, "height": 400})
+    visitor.choose("Temperature", "0")
+    visitor.send(STORY)
+    wait_until(lambda: log.evaluate(SCROLLED) > 100, "the page scrolls")
+
+    log.evaluate("log => log.scrollTop = 0")
+    length = len(visitor.answer())
+    wait_until(lambda: len(visitor.answer()) > length + 20, "the answer is longer")
+
+    assert log.evaluate(SCROLLED) == 0
+    visitor.page.get_by_label("Go to the newest message").click()
+    wait_until(lambda: log.evaluate(SCROLLED) > 100, "the page is at its end again")
+    visitor.page.get_by_label("Stop").click()
+
+
+@pytest.mark.model
 def test_two_visitors_at_once_share_one_engine(app: App, visit: Visit) -> None:
     one, other = visit(app), visit(app)
+    one.choose("Longest answer", "100")
+    other.choose("Longest answer", "100")
 
     one.send("Name a colour.")
     other.send("Name an animal.")
@@ -264,8 +292,8 @@ def test_metrics_tell_of_first_tokens_and_counts(app: App, visit: Visit) -> None
 def test_an_answer_stops_when_its_visitor_has_left(app: App, visit: Visit) -> None:
     visitor = visit(app)
     stopped = app.log.read_text().count("answer stopped")
-    visitor.choose("Longest answer", "4000")
-    visitor.send("Count from 1 to 5000, one number per line, and do not stop before 5000.")
+    visitor.choose("Temperature", "0")
+    visitor.send(STORY)
     expect(visitor.answers.last.locator(".text")).not_to_have_text("")
 
     visitor.page.close()

@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from chatkit.engine import Delta, Engine, complete
 from chatkit.engines.admission import Admission
 from chatkit.engines.llamacpp import LlamaCppEngine
+from chatkit.engines.opening import LoadOptions, open_engine
 from chatkit.engines.scripted import Script, ScriptedEngine
 from chatkit.engines.transformers import TransformersEngine
 from chatkit.errors import EngineError, InputError, PromptTooLong, Unsupported
@@ -182,13 +184,14 @@ async def test_a_prompt_longer_than_the_window_is_refused(engine: Held) -> None:
     assert idle(engine.admission)
 
 
-async def test_an_answer_never_leaves_the_window(engine: Held) -> None:
-    filler = engine.context - len(ask(engine, "a").ids)
-    ids = ask(engine, "a").ids + (ask(engine, "a").ids[-1],) * (filler - 5)
-    prompt = replace(ask(engine, "Write a very long story."), ids=ids)
-    _, last = await complete(engine, prompt, Sampling(temperature=0))
+@pytest.mark.model
+async def test_an_answer_never_leaves_the_window(model_home: Path) -> None:
+    engine = open_engine("smollm2-135m", LoadOptions(context=256))
+    prompt = ask(engine, "Write a very long story about the sea. " * 8)
+    _, last = await complete(engine, prompt, Sampling(temperature=0, max_tokens=5000))
     assert last.usage is not None
     assert last.usage.prompt_tokens + last.usage.completion_tokens <= engine.context
+    await engine.close()
 
 
 async def test_an_adapter_that_is_not_loaded_is_refused(engine: Held) -> None:

@@ -13,6 +13,7 @@ from chatkit.engine import Delta, Finish, Usage, answer_room
 from chatkit.engines.admission import Admission
 from chatkit.engines.bridge import Bridge
 from chatkit.errors import ChatkitError, EngineError, ModelFileError, Unsupported
+from chatkit.hardware import core_count
 from chatkit.loading.llamacpp_library import import_xllamacpp
 from chatkit.prompt import Prompt
 from chatkit.sampling import Sampling
@@ -26,6 +27,8 @@ Chunk = dict[str, Any]
 SLOTS = 4
 # Between two batches the server looks whether a request was closed, so a batch must be short.
 BATCH_TOKENS = 256
+# The order that transformers uses; the likeliest token needs no more than the first two.
+SAMPLERS = ["penalties", "temperature", "top_k", "top_p", "min_p"]
 # Old conversations' states wait in memory for their next turn, in MiB.
 IDLE_CACHE_MIB = 64
 
@@ -133,6 +136,10 @@ def start_llamacpp(gguf: Path, context: int, slots: int = SLOTS) -> "Server":
     parameters.n_ctx = context
     parameters.n_parallel = slots
     parameters.kv_unified = True
+    # Writing leaves one core to the page and the rest of the machine; threads that must wait for
+    # a busy core cost more than they give. Reading a prompt takes all cores.
+    parameters.cpuparams.n_threads = max(1, core_count() - 1)
+    parameters.cpuparams_batch.n_threads = core_count()
     parameters.n_batch = BATCH_TOKENS
     parameters.n_ubatch = BATCH_TOKENS
     parameters.cache_ram_mib = IDLE_CACHE_MIB
@@ -192,13 +199,13 @@ def _error(name: str, error: Chunk) -> ChatkitError:
 
 
 def _request(prompt: Prompt, sampling: Sampling, room: int) -> Chunk:
-    """Translate to llama.cpp's options; the samplers run in the order that transformers uses."""
+    """Translate to llama.cpp's options."""
     request: Chunk = {
         "prompt": list(prompt.ids),
         "n_predict": room,
         "stream": True,
         "return_progress": True,
-        "samplers": ["penalties", "temperature", "top_k", "top_p", "min_p"],
+        "samplers": SAMPLERS if sampling.temperature else SAMPLERS[:2],
         "temperature": sampling.temperature,
         "top_k": sampling.top_k or 0,
         "top_p": sampling.top_p or 1.0,

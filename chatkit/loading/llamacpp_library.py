@@ -8,22 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatkit.errors import MissingExtra, ModelFileError
+from chatkit.hardware import core_count
 
 if TYPE_CHECKING:
     from xllamacpp import CommonParams, Server
 
 
 def import_xllamacpp() -> "tuple[type[CommonParams], type[Server]]":
-    """Import llama.cpp so that its threads sleep while they wait for each other.
+    """Import llama.cpp, on one or two cores so that its threads sleep while they wait.
 
-    Spinning threads become many times slower beside any other busy process. OpenMP reads the
-    policy once, when it is loaded; torch brings an OpenMP of its own.
+    Threads that wait spinning become many times slower beside any other busy process when there
+    is no core to spare. OpenMP reads the policy once, when it is loaded; torch brings an OpenMP
+    of its own.
 
     Raises:
         MissingExtra: a system library that llama.cpp needs is missing.
     """
     before = os.environ.get("OMP_WAIT_POLICY")
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if core_count() <= 2:
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         from xllamacpp import CommonParams, Server
     except ImportError as error:
@@ -33,7 +36,7 @@ def import_xllamacpp() -> "tuple[type[CommonParams], type[Server]]":
         ) from error
     finally:
         if before is None:
-            del os.environ["OMP_WAIT_POLICY"]
+            os.environ.pop("OMP_WAIT_POLICY", None)
     return CommonParams, Server
 
 

@@ -43,7 +43,7 @@ function message(bubble) {
   element.append(text)
   element.classList.toggle("pending", bubble.pending)
   if (bubble.error) {
-    element.append(make("p", "error", bubble.error))
+    element.append(make("p", "problem", bubble.error))
   }
   const foot = make("footer", "foot")
   foot.append(make("span", "note", bubble.pending ? "" : bubble.note))
@@ -115,7 +115,7 @@ function render({model, view}) {
   }
   const newest = button("newest", "Go to the newest message", ICONS.newest, toEnd)
   const retry = button("retry", "Answer again", ICONS.retry, () => {
-    if (!busy) { model.send_msg({type: "retry"}) }
+    if (!busy) { begin({type: "retry"}) }
   })
   const update = () => {
     root.classList.toggle("busy", busy)
@@ -133,11 +133,21 @@ function render({model, view}) {
     const last = list.querySelector(".assistant:last-child")
     said.textContent = busy ? "Answering" : last ? `Answer: ${last.innerText}` : ""
   }
+  const become = now => {
+    const changed = busy !== now
+    busy = now
+    if (changed) { announce() }
+  }
+  // Busy at once, so that a second press does nothing; the server then says how it is.
+  const begin = wish => {
+    become(true)
+    update()
+    model.send_msg(wish)
+  }
   const act = {
     send(text) {
       if (busy || lost.textContent) { return false }
-      model.send_msg({type: "send", text})
-      requestAnimationFrame(toEnd)
+      begin({type: "send", text})
       return true
     },
     stop() { if (busy) { model.send_msg({type: "stop"}) } },
@@ -149,11 +159,7 @@ function render({model, view}) {
       if (bubble.role === "user") { toEnd() }
     },
     grow({id, html, tail}) { if (find(id)) { grow(find(id), html, tail) } },
-    busy(change) {
-      const changed = busy !== change.busy
-      busy = change.busy
-      if (changed) { announce() }
-    },
+    busy(change) { become(change.busy) },
   }
 
   log.addEventListener("scroll", () => { newest.hidden = atEnd() })

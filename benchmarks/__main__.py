@@ -1,0 +1,25 @@
+"""`python -m benchmarks [NAME …]`: run the benchmarks and print their figures."""
+
+import sys
+
+from benchmarks import app_memory, embedded, prefix, research, startup
+
+ALL = {
+    "embedded": embedded.run,
+    "research": research.run,
+    "prefix": prefix.run,
+    "startup": startup.run,
+    "app_memory": app_memory.run,
+}
+
+
+def main() -> None:
+    """Run the named benchmarks, all of them without names."""
+    for name in sys.argv[1:] or ALL:
+        print(f"\n{name}", flush=True)
+        for line in ALL[name]():
+            print(f"  {line}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

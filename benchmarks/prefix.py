@@ -1,0 +1,51 @@
+"""The first token late in a conversation against early in it: is the prefix read only once?"""
+
+import asyncio
+from collections.abc import Iterator
+from statistics import median
+
+from benchmarks.measuring import MODEL, time_engine, time_raw
+from chatkit.engine import complete
+from chatkit.engines.llamacpp import LlamaCppEngine
+from chatkit.engines.opening import open_engine
+from chatkit.messages import Message, assistant, user
+from chatkit.prompt import build_prompt
+from chatkit.sampling import Sampling
+
+TURNS = 21
+CONVERSATIONS = 3
+QUESTION = "Tell me one more thing about the sea, number {turn}, in two sentences."
+
+
+def run() -> Iterator[str]:
+    """Print the first-token times at turns 2 and 20, and what re-reading would take."""
+    engine = open_engine(MODEL)
+    assert isinstance(engine, LlamaCppEngine)
+    firsts: dict[int, list[float]] = {2: [], 20: []}
+    reread: list[float] = []
+    for conversation in range(CONVERSATIONS):
+        asyncio.run(_talk(engine, conversation, firsts, reread))
+    early, late = median(firsts[2]) * 1000, median(firsts[20]) * 1000
+    yield (
+        f"first token: turn 2 {early:.0f} ms, turn 20 {late:.0f} ms, "
+        f"ratio {late / early:.2f} (target at most 1.5)"
+    )
+    yield f"turn 20 with the whole history read again: {median(reread) * 1000:.0f} ms"
+    asyncio.run(engine.close())
+
+
+async def _talk(
+    engine: LlamaCppEngine, number: int, firsts: dict[int, list[float]], reread: list[float]
+) -> None:
+    said: list[Message] = [Message("system", f"You are guide number {number}.")]
+    for turn in range(1, TURNS):
+        said.append(user(QUESTION.format(turn=turn)))
+        prompt = build_prompt(engine.template, said)
+        if turn in firsts:
+            firsts[turn].append((await time_engine(engine, prompt, 48)).first)
+        answer, _ = await complete(engine, prompt, Sampling(temperature=0, max_tokens=48))
+        said.append(assistant(answer))
+    # A prompt that begins otherwise shares no prefix with anything that was read.
+    other = [Message("system", f"Guide {number} you are."), *said[1:-1]]
+    ids = build_prompt(engine.template, other).ids
+    reread.append((await asyncio.to_thread(time_raw, engine.server, ids, 8)).first)
