@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from chatkit import telemetry
-from chatkit.errors import ChatkitError, PromptTooLong
+from chatkit.errors import PromptTooLong
 from chatkit.prompt import Prompt
 from chatkit.sampling import Sampling
 from chatkit.template import ChatTemplate
@@ -167,9 +167,6 @@ async def observed(
                 if delta.finish and delta.usage:
                     telemetry.answer_finished(engine.name, delta.finish, _figures(delta.usage))
                 yield delta
-    except ChatkitError as error:
-        telemetry.failed(error)
-        raise
     finally:
         telemetry.queue_length(engine.name, engine.waiting)
         if not finished:

@@ -21,6 +21,8 @@ _request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", 
 def request(id: str | None = None) -> Iterator[str]:
     """Name what happens inside, from the page to the engine, with one request id.
 
+    An error that leaves it is counted and logged by its type.
+
     Args:
         id: an id that came from outside; a new one when None.
     """
@@ -28,6 +30,9 @@ def request(id: str | None = None) -> Iterator[str]:
     _request_id.set(id or secrets.token_hex(8))
     try:
         yield _request_id.get()
+    except Exception as error:
+        failed(error)
+        raise
     finally:
         # Not `reset`: an asynchronous generator may be closed from another task.
         _request_id.set(before)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 60
@@ -22,6 +22,17 @@ SESSIONS = [
     f"--unused-session-lifetime={UNUSED_SECONDS * 1000}",
     "--check-unused-sessions=200",
 ]
+PAYLOADS = (
+    "<script>window.ran = true</script>",
+    "<img src=x onerror='window.ran = true'>",
+    "<svg onload='window.ran = true'></svg>",
+    "[press](javascript:window.ran=true)",
+    "![pixel](http://example.com/pixel.png)",
+    "<http://example.com/film.mp4>",
+    "http://example.com/pixel.png",
+    "<iframe srcdoc='<script>parent.ran = true</script>'></iframe>",
+    "`<b>` **<b onclick=x>bold</b>** <style>* { display: none }</style>",
+)
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -87,6 +98,17 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
         yield browser
         browser.close()
+
+
+def come_late(route: Route) -> None:
+    """Send a file on when the session that it belongs to has ended."""
+    time.sleep(3 * UNUSED_SECONDS)
+    route.continue_()
+
+
+def plain(text: str) -> str:
+    """Leave out what Markdown changes in a plain answer: spaces and line breaks."""
+    return " ".join(text.split())
 
 
 def wait_until(true: Callable[[], bool], what: str) -> None:

@@ -1,13 +1,12 @@
 """The app in a real browser."""
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from browser import UNUSED_SECONDS, App, Visitor, chromium, running_app, wait_until
-from playwright.sync_api import Browser, Route, expect
+from browser import PAYLOADS, App, Visitor, chromium, come_late, plain, running_app, wait_until
+from playwright.sync_api import Browser, expect
 
 from chatkit.background import wait_for
 from chatkit.engine import complete
@@ -17,18 +16,6 @@ from chatkit.prompt import build_prompt
 from chatkit.sampling import Sampling
 
 pytestmark = pytest.mark.browser
-
-PAYLOADS = (
-    "<script>window.ran = true</script>",
-    "<img src=x onerror='window.ran = true'>",
-    "<svg onload='window.ran = true'></svg>",
-    "[press](javascript:window.ran=true)",
-    "![pixel](http://example.com/pixel.png)",
-    "<http://example.com/film.mp4>",
-    "http://example.com/pixel.png",
-    "<iframe srcdoc='<script>parent.ran = true</script>'></iframe>",
-    "`<b>` **<b onclick=x>bold</b>** <style>* { display: none }</style>",
-)
 
 STORY = "Write a long story about a dragon and a village, with many details."
 SCROLLED = "log => log.scrollTop"
@@ -217,8 +204,8 @@ def test_the_answer_of_the_real_model_grows_on_the_page(
 
     final = visitor.answer()
     assert len(seen) > 3
-    assert all(words(final).startswith(words(text)) for text in seen)
-    assert words(final) == words(greedy_answer(llamacpp, question, 150))
+    assert all(plain(final).startswith(plain(text)) for text in seen)
+    assert plain(final) == plain(greedy_answer(llamacpp, question, 150))
 
 
 @pytest.mark.model
@@ -307,14 +294,3 @@ def greedy_answer(engine: LlamaCppEngine, question: str, max_tokens: int) -> str
     prompt = build_prompt(engine.template, [user(question)])
     answer, _ = wait_for(complete(engine, prompt, Sampling(temperature=0, max_tokens=max_tokens)))
     return answer
-
-
-def come_late(route: Route) -> None:
-    """Send a file on when the session that it belongs to has ended."""
-    time.sleep(3 * UNUSED_SECONDS)
-    route.continue_()
-
-
-def words(text: str) -> str:
-    """Leave out what Markdown changes in a plain answer: spaces and line breaks."""
-    return " ".join(text.split())

@@ -84,23 +84,30 @@ class Terminal:
             preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
         )
         os.close(slave)
-        self.seen = ""
+        self.seen = self._unread = ""
 
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
 
     def expect(self, text: str, seconds: float = 60) -> None:
-        """Read until the text has come since the last call."""
-        end, fresh = time.monotonic() + seconds, ""
-        while text not in fresh:
+        """Read until the text has come, and no further."""
+        end = time.monotonic() + seconds
+        while text not in self._unread:
             ready, _, _ = select.select([self._master], [], [], max(0, end - time.monotonic()))
-            assert ready, f"{text!r} did not come; what came was {fresh[-500:]!r}"
-            fresh += os.read(self._master, 65536).decode(errors="replace")
-        self.seen += fresh
+            assert ready, f"{text!r} did not come; what came was {self._unread[-500:]!r}"
+            self._unread += os.read(self._master, 65536).decode(errors="replace")
+        before, _, self._unread = self._unread.partition(text)
+        self.seen += before + text
 
-    def close(self) -> int:
-        os.close(self._master)
-        return self.process.wait(timeout=30)
+    def press(self, key: str, text: str) -> None:
+        """Press a key until the text comes: before the line editor listens, a key is lost."""
+        for _ in range(30):
+            self.type(key)
+            ready, _, _ = select.select([self._master], [], [], 1)
+            if ready:
+                self.expect(text)
+                return
+        raise AssertionError(f"{text!r} did not come")
 
 
 @pytest.fixture
@@ -134,14 +141,11 @@ def test_the_commands_of_the_terminal(terminal: Terminal, tmp_path: Path) -> Non
 
 
 def test_ctrl_c_at_the_prompt_does_not_leave(terminal: Terminal) -> None:
-    time.sleep(0.5)  # until the line editor has the terminal
-    terminal.type("\x03")
-    terminal.expect("Ctrl-D leaves")
+    terminal.press("\x03", "Ctrl-D leaves")
     terminal.type("hello\n")
     terminal.expect("the conversation has")
     terminal.expect("> ")
-    time.sleep(0.5)
-    terminal.type("\x04")
+    terminal.type("/quit\n")
     assert terminal.process.wait(timeout=30) == 0
 
 

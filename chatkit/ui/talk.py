@@ -133,19 +133,19 @@ class Talk:
         self._screen.busy(False)
 
     async def _answer(self, question: Node, answer: Bubble) -> None:
-        with telemetry.request() as request:
-            try:
+        request = ""
+        try:
+            with telemetry.request() as request:
                 await self._stream(question, answer)
-            except ChatkitError as error:
-                answer.error = str(error)
-                answer.note = f"request {request}"
-            except Exception as error:
-                telemetry.failed(error)
-                logging.getLogger(__name__).exception("request %s failed", request)
-                answer.error = (
-                    "Something went wrong on the server; try again, "
-                    f"and if it comes back report the request {request}."
-                )
+        except ChatkitError as error:
+            answer.error = str(error)
+            answer.note = f"request {request}"
+        except Exception:
+            logging.getLogger(__name__).exception("request %s failed", request)
+            answer.error = (
+                "Something went wrong on the server; try again, "
+                f"and if it comes back report the request {request}."
+            )
 
     async def _stream(self, question: Node, answer: Bubble) -> None:
         wish = self._wish()

@@ -1,10 +1,8 @@
-"""What the app does behind the page, without a browser."""
+"""One visitor's conversation in the app, without a browser."""
 
 import asyncio
 import re
 from collections.abc import Callable, Sequence
-from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
@@ -13,54 +11,9 @@ from chatkit.messages import assistant, user
 from chatkit.models import Models
 from chatkit.sampling import Sampling
 from chatkit.ui.bubble import Bubble
-from chatkit.ui.markdown import ATTRIBUTES, TAGS, GrowingMarkdown, to_html
-from chatkit.ui.model_names import model_names
 from chatkit.ui.talk import Talk, Wish
 
-DOCUMENT = """Intro with *stress*
-***bold* start**
-# Heading
-1. one
-
-   more of one
-2. two
-   * nested
-
-> quoted
-goes on
-
-| a | b |
-|---|--:|
-| 1 | 2 |
-
-```python
-x = "<b>"
-
-# no heading
-```
-Setext
----
-[link](https://example.com "title") and `code`
-
-    indented
-
-- [ ] last ~~item~~
-"""
-
-HOSTILE = (
-    "<script>alert(1)</script>",
-    "a <img src=x onerror=alert(1)> b",
-    "![x](http://example.com/x.png)",
-    "[x](javascript:alert(1))",
-    "[x](JaVaScRiPt&#58;alert(1))",
-    "[x](data:text/html;base64,PHNjcmlwdD4=)",
-    "[x](file:///etc/passwd)",
-    "<javascript:alert(1)>",
-    '[x](https://example.com" onclick="alert(1))',
-    "[x]: javascript:alert(1)\n\n[x]",
-    '```"><script>alert(1)</script>\ncode\n```',
-    "<style>* { display: none }</style>",
-)
+pytestmark = pytest.mark.anyio
 
 
 class Paper:
@@ -115,51 +68,6 @@ async def said(talk: Talk, text: str) -> None:
     await talk.ended()
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 10_000])
-def test_markdown_in_pieces_becomes_the_same_html_as_the_whole(size: int) -> None:
-    growing = GrowingMarkdown()
-    ended, tail = "", ""
-
-    for start in range(0, len(DOCUMENT), size):
-        more, tail = growing.add(DOCUMENT[start : start + size])
-        ended += more
-
-    assert ended + tail == to_html(DOCUMENT)
-    assert "<h1>Heading</h1>" in ended
-
-
-@pytest.mark.parametrize("hostile", HOSTILE)
-def test_markdown_makes_only_harmless_elements(hostile: str) -> None:
-    class Harmless(HTMLParser):
-        def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-            assert tag in TAGS
-            for name, value in attributes:
-                assert name == "rel" or name in ATTRIBUTES[tag]
-                assert name != "href" or re.match("https?:|mailto:", value or "")
-
-    Harmless().feed(to_html(hostile))
-
-
-def test_an_image_becomes_a_link() -> None:
-    assert 'href="https://example.com/x.png"' in to_html("![x](https://example.com/x.png)")
-
-
-def test_models_that_are_added_are_offered_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CHATKIT_APP_MODELS", " scripted:, ,./folder,scripted: ")
-
-    assert model_names() == ("scripted:", "./folder")
-
-
-@pytest.mark.model
-def test_models_that_are_pulled_are_offered_on_each_engine(
-    default_model_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CHATKIT_HOME", str(default_model_home))
-
-    assert model_names()[:2] == ("smollm2-135m", "smollm2-135m@transformers")
-
-
-@pytest.mark.anyio
 async def test_the_page_shows_what_the_conversation_holds(talk: Talk, paper: Paper) -> None:
     await said(talk, "one")
     await said(talk, "two")
@@ -176,7 +84,6 @@ async def test_the_page_shows_what_the_conversation_holds(talk: Talk, paper: Pap
     assert not paper.is_busy
 
 
-@pytest.mark.anyio
 async def test_a_page_that_opens_anew_shows_everything(talk: Talk, paper: Paper) -> None:
     await said(talk, "one")
     before = list(paper.bubbles.values())
@@ -187,7 +94,6 @@ async def test_a_page_that_opens_anew_shows_everything(talk: Talk, paper: Paper)
     assert list(paper.bubbles.values()) == before
 
 
-@pytest.mark.anyio
 async def test_asking_while_an_answer_is_under_way_does_nothing(talk: Talk) -> None:
     talk.ask("one")
     talk.ask("two")
@@ -197,7 +103,6 @@ async def test_asking_while_an_answer_is_under_way_does_nothing(talk: Talk) -> N
     assert [message.content for message in talk.messages] == ["one", "You said: one"]
 
 
-@pytest.mark.anyio
 async def test_the_system_prompt_and_the_sampling_reach_the_engine(
     paper: Paper, play: Callable[[Script], None]
 ) -> None:
@@ -214,7 +119,6 @@ async def test_the_system_prompt_and_the_sampling_reach_the_engine(
     assert tokens_read(paper.last) > read_without
 
 
-@pytest.mark.anyio
 async def test_asking_again_replaces_the_answer_and_keeps_both_in_the_tree(
     talk: Talk, paper: Paper
 ) -> None:
@@ -230,7 +134,6 @@ async def test_asking_again_replaces_the_answer_and_keeps_both_in_the_tree(
     assert [bubble.role for bubble in paper.bubbles.values()] == ["user", "assistant"]
 
 
-@pytest.mark.anyio
 async def test_a_fast_answer_updates_the_page_seldom(
     talk: Talk, paper: Paper, play: Callable[[Script], None]
 ) -> None:
@@ -242,7 +145,6 @@ async def test_a_fast_answer_updates_the_page_seldom(
     assert paper.updates < 1000
 
 
-@pytest.mark.anyio
 async def test_stopping_keeps_what_has_come(
     talk: Talk, paper: Paper, play: Callable[[Script], None]
 ) -> None:
@@ -258,7 +160,6 @@ async def test_stopping_keeps_what_has_come(
     assert talk.messages[-1] == assistant(paper.last.text)
 
 
-@pytest.mark.anyio
 async def test_stopping_at_once_leaves_no_answer(talk: Talk, paper: Paper) -> None:
     talk.ask("one")
     talk.stop()
@@ -269,7 +170,6 @@ async def test_stopping_at_once_leaves_no_answer(talk: Talk, paper: Paper) -> No
     assert not paper.is_busy
 
 
-@pytest.mark.anyio
 async def test_an_engine_that_fails_midway_leaves_its_words_and_a_sentence(
     talk: Talk, paper: Paper, play: Callable[[Script], None]
 ) -> None:
@@ -283,7 +183,6 @@ async def test_an_engine_that_fails_midway_leaves_its_words_and_a_sentence(
     assert talk.messages[-1] == assistant("You said")
 
 
-@pytest.mark.anyio
 async def test_an_error_nobody_expected_is_a_sentence_with_the_request(
     talk: Talk, paper: Paper, play: Callable[[Script], None]
 ) -> None:
@@ -299,7 +198,6 @@ async def test_an_error_nobody_expected_is_a_sentence_with_the_request(
     assert talk.messages == ()
 
 
-@pytest.mark.anyio
 async def test_text_that_is_no_unicode_is_refused(talk: Talk, paper: Paper) -> None:
     talk.ask("\ud800")
 
