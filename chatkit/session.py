@@ -130,6 +130,7 @@ class Chat:
         self.sampling = sampling or Sampling()
         self.conversation = Conversation()
         self.head: str | None = None
+        self._asked: Node | None = None
         self.display = display or best_display(sys.stdout)
 
     @property
@@ -193,8 +194,9 @@ class Chat:
         Raises:
             InputError: there is no such message.
         """
-        self.conversation.path(node)
-        self.head = node
+        path = self.conversation.path(node)
+        questions = [one for one in path if one.message.role == "user"]
+        self.head, self._asked = node, questions[-1] if questions else None
 
     def save(self, path: Path | str) -> None:
         """Write the whole tree to a JSON file, in one step.
@@ -229,10 +231,9 @@ class Chat:
         return self.conversation.add(user(text), parent)
 
     def _last_question(self) -> Node:
-        questions = [node for node in self.path if node.message.role == "user"]
-        if not questions:
+        if self._asked is None:
             raise InputError("Nothing was asked yet; send a message first.")
-        return questions[-1]
+        return self._asked
 
     def _answer(self, question: Node, sampling: Sampling | None) -> Reply:
         last = Delta("")
@@ -252,6 +253,7 @@ class Chat:
 
     def _deltas(self, question: Node, sampling: Sampling | None) -> Iterator[Delta]:
         """Stream the answer to a question, and keep it however it ends."""
+        self._asked = question
         said = tuple(node.message for node in self.conversation.path(question.id))
         messages = (system_message(self.system), *said) if self.system else said
         drawn = (sampling or Sampling()).over(self.sampling)

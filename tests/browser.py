@@ -74,7 +74,7 @@ def find_chromium() -> str | None:
 @contextmanager
 def running_app(log: Path, home: Path, models: str = "") -> Iterator[App]:
     """Serve the app on a free port for as long as the block runs."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "panel", "serve", "serve/app.py", "--port", str(port)]
     command += ["--plugins", "chatkit.ui.metrics", *SESSIONS]
     environment = {**os.environ, "CHATKIT_HOME": str(home), "CHATKIT_APP_MODELS": models}
@@ -84,7 +84,7 @@ def running_app(log: Path, home: Path, models: str = "") -> Iterator[App]:
         )
     try:
         app = App(port, log, process)
-        wait_until(lambda: _answers(app), f"the app answers; see {log}")
+        wait_until(lambda: answers(app), f"the app answers; see {log}")
         yield app
     finally:
         process.terminate()
@@ -111,9 +111,9 @@ def plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def wait_until(true: Callable[[], bool], what: str) -> None:
+def wait_until(true: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait for something to become true, or fail saying what it was."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, f"waited in vain until {what}"
         time.sleep(0.1)
@@ -167,13 +167,13 @@ class Visitor:
         return [url for url in self.requests if not url.startswith(own)]
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
 
 
-def _answers(app: App) -> bool:
+def answers(app: App) -> bool:
     assert app.process.poll() is None, app.log.read_text()
     try:
         app.metrics()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from chatkit.catalogue import Entry, catalogue, find
 from chatkit.engines import decoding, llamacpp
-from chatkit.errors import InputError, NotEnoughMemory, Unsupported
+from chatkit.errors import InputError, Unsupported
 from chatkit.hardware import GIB, MIB, Device, Hardware, named_hardware
 from chatkit.memory import (
     HEADROOM,
@@ -25,7 +25,6 @@ from chatkit.memory import (
     kv_cache_bytes,
     load_of,
     offered,
-    require_memory,
     training_verdict,
     verdict,
     weight_bytes,
@@ -413,21 +412,6 @@ def test_advice_about_the_quantisation_is_true(entry: Entry, free: int) -> None:
     if option == "--quantize" and name in offered(entry):
         workload = Workload(name, context=512)
         assert verdict(entry, card(free), workload).outcome == "fits"
-
-
-# Before loading
-
-
-def test_loading_what_does_not_fit_is_refused_with_the_numbers() -> None:
-    with pytest.raises(NotEnoughMemory) as refusal:
-        require_memory(16 * GIB, laptop(8 * GIB), "llama-2-7b-chat")
-    message = str(refusal.value)
-    assert message.startswith("llama-2-7b-chat needs about 16.0 GiB and 7.2 GiB can be used")
-    assert "--force" in message
-
-
-def test_loading_what_fits_is_allowed() -> None:
-    require_memory(7 * GIB, laptop(8 * GIB), "llama-2-7b-chat")
 
 
 def test_the_default_context_takes_no_more_than_a_quarter_of_the_free_memory() -> None:

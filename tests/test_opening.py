@@ -162,6 +162,19 @@ def test_a_broken_adapter_configuration_is_refused(
 
 
 @pytest.mark.model
+@pytest.mark.parametrize("name", ["org/name@llamacpp", "{checkpoint}@llamacpp"])
+def test_a_checkpoint_on_the_embedded_engine_is_refused(pulled: ModelFolder, name: str) -> None:
+    with pytest.raises(Unsupported, match="leave @llamacpp out"):
+        open_engine(name.format(checkpoint=pulled.checkpoint))
+
+
+@pytest.mark.model
+def test_a_context_for_the_research_engine_is_refused(pulled: ModelFolder) -> None:
+    with pytest.raises(Unsupported, match="only the embedded engine"):
+        open_engine("smollm2-135m@transformers", LoadOptions(context=512))
+
+
+@pytest.mark.model
 async def test_an_adapter_needs_the_research_engine(adapter: Path) -> None:
     with pytest.raises(Unsupported, match="@transformers"):
         open_engine(f"{adapter}@llamacpp")

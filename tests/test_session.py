@@ -141,6 +141,15 @@ def test_a_full_window_leaves_the_conversation_as_it_was(chat: Chat) -> None:
     assert texts(chat)[-1] == "You said: short"
 
 
+def test_retry_asks_a_question_again_that_failed(chat: Chat) -> None:
+    chat.send("hello")
+    with pytest.raises(PromptTooLong):
+        chat.send("x" * 5000)
+    chat.edit("short")
+    assert texts(chat)[-2:] == ["short", "You said: short"]
+    assert len(texts(chat)) == 4
+
+
 def test_what_came_before_a_failure_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     chat = chat_with(monkeypatch, Script(fail_after=3))
     with pytest.raises(EngineError):

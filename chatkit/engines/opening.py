@@ -61,6 +61,7 @@ def open_engine(name: str, options: LoadOptions | None = None) -> Engine:
         case "catalogue":
             return _open_entry(find(parsed.target), parsed, options)
         case "hub":
+            _refuse_embedded(parsed)
             folder = require_reference(parsed.target)
             return _open_checkpoint(name, folder.checkpoint, folder.tokenizer, None, options)
         case "path":
@@ -90,12 +91,21 @@ def _open_path(name: ModelName, options: LoadOptions) -> Engine:
         return _open_gguf_file(name, path, options)
     if is_adapter(path):
         return _open_adapter(name, read_adapter(path), options)
+    _refuse_embedded(name)
     if not (path / "config.json").exists():
         raise ModelFileError(
             f"{path} holds neither a checkpoint (config.json) nor an adapter "
             "(adapter_config.json); give the folder of one."
         )
     return _open_checkpoint(name.text, path, path, None, options)
+
+
+def _refuse_embedded(name: ModelName) -> None:
+    if name.engine == "llamacpp":
+        raise Unsupported(
+            f"{name.target} is a checkpoint, which the embedded engine cannot run; leave "
+            "@llamacpp out, or name a GGUF file."
+        )
 
 
 def _open_gguf_file(name: ModelName, path: Path, options: LoadOptions) -> Engine:
@@ -146,6 +156,10 @@ def _open_checkpoint(
     options: LoadOptions,
     adapter: Adapter | None = None,
 ) -> Engine:
+    if options.context is not None:
+        raise Unsupported(
+            f"The window of {name} is the model's own; only the embedded engine takes a context."
+        )
     template = _template(tokenizer, entry)
     folder = adapter.folder if adapter else None
     model = load_weights(checkpoint, options.quantize, folder)

@@ -14,19 +14,24 @@ if TYPE_CHECKING:
     from xllamacpp import CommonParams, Server
 
 
+# Turns of OpenMP's waiting loop before a thread goes to sleep: some microseconds, which is as
+# long as a thread that runs makes another wait.
+SPIN_COUNT = "2000"
+
+
 def import_xllamacpp() -> "tuple[type[CommonParams], type[Server]]":
-    """Import llama.cpp, on one or two cores so that its threads sleep while they wait.
+    """Import llama.cpp, on one or two cores so that its threads soon sleep while they wait.
 
     Threads that wait spinning become many times slower beside any other busy process when there
-    is no core to spare. OpenMP reads the policy once, when it is loaded; torch brings an OpenMP
+    is no core to spare. OpenMP reads the setting once, when it is loaded; torch brings an OpenMP
     of its own.
 
     Raises:
         MissingExtra: a system library that llama.cpp needs is missing.
     """
-    before = os.environ.get("OMP_WAIT_POLICY")
-    if core_count() <= 2:
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    ours = "GOMP_SPINCOUNT" not in os.environ and core_count() <= 2
+    if ours:
+        os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
     try:
         from xllamacpp import CommonParams, Server
     except ImportError as error:
@@ -35,8 +40,8 @@ def import_xllamacpp() -> "tuple[type[CommonParams], type[Server]]":
             "`apt-get install libgomp1`."
         ) from error
     finally:
-        if before is None:
-            os.environ.pop("OMP_WAIT_POLICY", None)
+        if ours:
+            del os.environ["GOMP_SPINCOUNT"]
     return CommonParams, Server
 
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from chatkit.catalogue import Entry
-from chatkit.errors import NotEnoughMemory
-from chatkit.hardware import Hardware, memory_text
+from chatkit.hardware import Hardware
 from chatkit.memory.inference import MemoryEstimate, estimate
 from chatkit.memory.load import Workload, load_of, offered
 from chatkit.memory.training import Training, TrainingEstimate, estimate_training
@@ -102,26 +101,6 @@ def devices_needed(needed: Estimate, hardware: Hardware, layers: int) -> int:
 def usable(hardware: Hardware) -> int:
     """Give the free bytes of all places that models go to, less the headroom."""
     return int(hardware.free * (1 - HEADROOM))
-
-
-def require_memory(needed: int, hardware: Hardware, what: str) -> None:
-    """Refuse what does not fit, before it is begun.
-
-    Args:
-        needed: the estimate in bytes.
-        hardware: where it would go.
-        what: what would be loaded, for the message.
-
-    Raises:
-        NotEnoughMemory: less than that is free, the headroom left aside.
-    """
-    room = usable(hardware)
-    if needed > room:
-        raise NotEnoughMemory(
-            f"{what} needs about {memory_text(needed)} and {memory_text(room)} can be used of "
-            f"{memory_text(hardware.free)} free; choose a smaller or quantised model or a shorter "
-            "context, or load it all the same with --force."
-        )
 
 
 def _fits(devices: int, needed: Estimate) -> Verdict:
