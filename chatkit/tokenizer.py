@@ -35,28 +35,29 @@ class Tokenizer:
     """A model's tokenizer: what `tokenizer.json` and `tokenizer_config.json` say.
 
     Args:
-        definition: the content of `tokenizer.json`.
+        definition: the text of `tokenizer.json`; as text, since its hundred thousand entries
+            are the backend's to hold, once.
         config: the content of `tokenizer_config.json`.
         chat_template: the Jinja text of the model's chat template, None when it ships none.
     """
 
     def __init__(
-        self, definition: dict[str, Any], config: Mapping[str, Any], chat_template: str | None
+        self, definition: str, config: Mapping[str, Any], chat_template: str | None
     ) -> None:
-        self.definition = definition
         self.chat_template = chat_template
         self.bos = _token_text(config.get("bos_token"))
         self.eos = _token_text(config.get("eos_token"))
-        self.control = {
-            token["content"]: ControlToken(
-                token["content"], token["id"], token["lstrip"], token["rstrip"]
-            )
-            for token in definition.get("added_tokens", ())
-            if token["special"]
-        }
         self._first = _backend(definition)
-        later = _without_leading_space(definition)
-        self._later = self._first if later == definition else _backend(later)
+        self._later = (
+            _backend(_without_leading_space(definition))
+            if '"Metaspace"' in definition
+            else self._first
+        )
+        self.control = {
+            token.content: ControlToken(token.content, id, token.lstrip, token.rstrip)
+            for id, token in self._first.get_added_tokens_decoder().items()
+            if token.special
+        }
 
     @cached_property
     def vocabulary_size(self) -> int:
@@ -107,7 +108,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     Raises:
         ModelFileError: a file is missing or is not what it should be.
     """
-    definition = _read_json(folder / "tokenizer.json")
+    definition = _read_text(folder / "tokenizer.json")
     config = _read_json(folder / "tokenizer_config.json")
     jinja = folder / "chat_template.jinja"
     template = jinja.read_text("utf-8") if jinja.exists() else config.get("chat_template")
@@ -121,10 +122,19 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         ) from error
 
 
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise ModelFileError(
+            f"The tokenizer file {path} cannot be read ({error}); pull the model again."
+        ) from None
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        value = json.loads(_read_text(path))
+    except ValueError as error:
         raise ModelFileError(
             f"The tokenizer file {path} cannot be read ({error}); pull the model again."
         ) from None
@@ -133,17 +143,17 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _backend(definition: dict[str, Any]) -> "tokenizers.Tokenizer":
+def _backend(definition: str) -> "tokenizers.Tokenizer":
     from tokenizers import Tokenizer as Backend
 
-    backend = Backend.from_str(json.dumps(definition))
+    backend = Backend.from_str(definition)
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = True
     return backend
 
 
-def _without_leading_space(definition: dict[str, Any]) -> dict[str, Any]:
+def _without_leading_space(definition: str) -> str:
     """Give the definition for text after a control token, where `first` puts no space."""
 
     def changed(part: Any) -> Any:
@@ -155,7 +165,8 @@ def _without_leading_space(definition: dict[str, Any]) -> dict[str, Any]:
             return {**part, "prepend_scheme": "never"}
         return {key: changed(value) for key, value in part.items()}
 
-    return {**definition, "pre_tokenizer": changed(definition.get("pre_tokenizer"))}
+    value = json.loads(definition)
+    return json.dumps({**value, "pre_tokenizer": changed(value.get("pre_tokenizer"))})
 
 
 def _token_text(token: dict[str, Any] | str | None) -> str | None:

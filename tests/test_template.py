@@ -11,7 +11,6 @@ from chatkit.errors import InputError, TemplateError
 from chatkit.messages import Message, assistant, system, user
 from chatkit.prompt import build_prompt
 from chatkit.template import ChatTemplate
-from chatkit.tokenizer import Tokenizer
 
 LLAMA_STYLE = (
     "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"
@@ -131,7 +130,7 @@ def test_the_identity_is_the_same_for_the_same_template(template: ChatTemplate) 
     "other",
     [
         ChatTemplate(byte_tokenizer(), CHATML + " "),
-        ChatTemplate(Tokenizer(byte_tokenizer().definition, {"eos_token": None}, CHATML)),
+        ChatTemplate(byte_tokenizer(ends=False)),
     ],
     ids=["another text", "another end token"],
 )
@@ -172,7 +171,8 @@ def test_a_template_stays_in_its_sandbox(attack: str) -> None:
 
 
 def test_a_model_without_a_template_says_so() -> None:
-    bare = Tokenizer(byte_tokenizer().definition, {}, None)
+    bare = byte_tokenizer()
+    bare.chat_template = None
     with pytest.raises(TemplateError, match="no chat template"):
         ChatTemplate(bare)
 

@@ -1,6 +1,7 @@
 """The engine that answers from a script: for tests, demos of failure, and trying out an app."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
@@ -128,8 +129,12 @@ class ScriptedEngine:
         yield Delta("", finish, usage)
 
 
-def byte_tokenizer() -> Tokenizer:
-    """Make a tokenizer with one token per byte, and ChatML's control tokens."""
+def byte_tokenizer(*, ends: bool = True) -> Tokenizer:
+    """Make a tokenizer with one token per byte, and ChatML's control tokens.
+
+    Args:
+        ends: whether it names its end token.
+    """
     from tokenizers.pre_tokenizers import ByteLevel
 
     letters = sorted(ByteLevel.alphabet())
@@ -166,7 +171,7 @@ def byte_tokenizer() -> Tokenizer:
             "merges": [],
         },
     }
-    return Tokenizer(definition, {"eos_token": "<|im_end|>"}, CHATML)
+    return Tokenizer(json.dumps(definition), {"eos_token": "<|im_end|>"} if ends else {}, CHATML)
 
 
 def _until_stop(answer: str, stop: Sequence[str]) -> str:
