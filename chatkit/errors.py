@@ -4,7 +4,9 @@
     ├── InputError             what the caller passed cannot be used
     │   ├── SamplingError      a sampling value is out of range or unknown
     │   ├── PromptTooLong      the prompt leaves no room in the context window
-    │   └── TemplateError      the messages do not fit the chat template
+    │   ├── TemplateError      the messages do not fit the chat template
+    │   ├── NotFound           no such conversation or message, or it is someone else's
+    │   └── ImportRefused      a file to import is broken, hostile or of an unknown kind
     ├── UnknownModel           no model of that name
     ├── ModelUnavailable       known, but its files cannot be had
     │   ├── NotPulled          known, and simply not on this machine yet
@@ -16,7 +18,10 @@
     ├── DiskFull               no room to write; what was there is untouched
     ├── MissingExtra           an optional package is needed
     ├── Unsupported            the engine cannot do what was asked
-    └── EngineError            the engine failed while it worked
+    ├── EngineError            the engine failed while it worked
+    ├── StoreUnavailable       the database or Redis does not answer
+    ├── DatabaseVersion        the database is newer or older than this program
+    └── KeyUnavailable         a key is missing, or is not the one that sealed the text
 
 Each message is one sentence for a person: the cause, then what to do about it.
 """
@@ -45,6 +50,14 @@ class PromptTooLong(InputError):
 
 class TemplateError(InputError):
     """The messages do not fit the chat template, or the template itself is broken."""
+
+
+class NotFound(InputError):
+    """There is no such conversation or message, or it belongs to someone else."""
+
+
+class ImportRefused(InputError):
+    """A file to import is broken, hostile or of an unknown kind; nothing was stored."""
 
 
 class UnknownModel(ChatkitError):
@@ -93,3 +106,15 @@ class Unsupported(ChatkitError):
 
 class EngineError(ChatkitError):
     """The engine failed while it worked."""
+
+
+class StoreUnavailable(ChatkitError):
+    """The database or Redis does not answer."""
+
+
+class DatabaseVersion(ChatkitError):
+    """The database was made by a newer program, or must be upgraded first."""
+
+
+class KeyUnavailable(ChatkitError):
+    """A key is missing, or is not the one that sealed the text."""

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from chatkit.errors import InputError
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -11,15 +13,30 @@ class Settings:
 
     Args:
         home: `CHATKIT_HOME`, the folder that holds pulled models; default `~/.cache/chatkit`.
+        data: the folder of what people wrote and of its keys: `CHATKIT_HOME` too, and by default
+            `~/.local/share/chatkit`, since a cache may be emptied.
         offline: `CHATKIT_OFFLINE=1` forbids every use of the network.
         hub: `HF_ENDPOINT`, the address of the model hub.
         hub_token: `HF_TOKEN`, sent to the hub for gated models; None when unset.
+        database: `CHATKIT_DATABASE_URL`, where conversations are; default SQLite in `data`.
+        keys: `CHATKIT_KEYS_URL`, where their keys are; default another SQLite file in `data`.
+        master_key: `CHATKIT_MASTER_KEY`, 64 hexadecimal digits; None reads `data/master.key`.
+        redis: `CHATKIT_REDIS_URL`, for several processes; None when there is only one.
+        encrypted: whether what people write is stored encrypted; `CHATKIT_ENCRYPTION=off` says no.
+        retention_days: `CHATKIT_RETENTION_DAYS`, after which conversations go; None keeps them.
     """
 
     home: Path
+    data: Path
     offline: bool
     hub: str
     hub_token: str | None
+    database: str
+    keys: str
+    master_key: str | None
+    redis: str | None
+    encrypted: bool
+    retention_days: float | None
 
     @property
     def models(self) -> Path:
@@ -28,12 +45,43 @@ class Settings:
 
 
 def settings() -> Settings:
-    """Read the settings anew, so that a changed environment counts at once."""
+    """Read the settings anew, so that a changed environment counts at once.
+
+    Raises:
+        InputError: a setting cannot be understood.
+    """
     environment = os.environ
-    home = environment.get("CHATKIT_HOME") or Path.home() / ".cache" / "chatkit"
+    named = environment.get("CHATKIT_HOME")
+    home = Path(named or Path.home() / ".cache" / "chatkit").expanduser().absolute()
+    data = home if named else Path.home() / ".local" / "share" / "chatkit"
     return Settings(
-        home=Path(home).expanduser().absolute(),
+        home=home,
+        data=data,
         offline=environment.get("CHATKIT_OFFLINE", "").lower() in ("1", "true", "yes"),
         hub=(environment.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/"),
         hub_token=environment.get("HF_TOKEN") or None,
+        database=environment.get("CHATKIT_DATABASE_URL") or f"sqlite:///{data}/chatkit.db",
+        keys=environment.get("CHATKIT_KEYS_URL") or f"sqlite:///{data}/keys.db",
+        master_key=environment.get("CHATKIT_MASTER_KEY") or None,
+        redis=environment.get("CHATKIT_REDIS_URL") or None,
+        encrypted=_on("CHATKIT_ENCRYPTION", environment.get("CHATKIT_ENCRYPTION") or "on"),
+        retention_days=_days("CHATKIT_RETENTION_DAYS", environment.get("CHATKIT_RETENTION_DAYS")),
     )
+
+
+def _on(name: str, text: str) -> bool:
+    if text.lower() not in ("on", "off"):
+        raise InputError(f"{name} is {text!r}; set it to on or off.")
+    return text.lower() == "on"
+
+
+def _days(name: str, text: str | None) -> float | None:
+    if not text:
+        return None
+    try:
+        days = float(text)
+    except ValueError:
+        days = 0.0
+    if not 0 < days < float("inf"):
+        raise InputError(f"{name} is {text!r}; give a number of days above 0, or leave it unset.")
+    return days

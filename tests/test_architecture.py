@@ -12,11 +12,13 @@ import chatkit
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (
-    ("errors", "messages", "sampling", "settings", "telemetry", "background"),
+    ("errors", "messages", "sampling", "settings", "telemetry", "background", "sealing"),
     ("conversation", "catalogue", "tokenizer", "jinja", "shield", "template"),
-    ("naming", "prompt", "hardware", "memory"),
+    ("naming", "prompt", "context", "exchange", "hardware", "memory"),
     ("loading", "adapters"),
     ("engine", "engines", "models"),
+    ("store", "live", "cache"),
+    ("chat",),
     ("reply", "display", "session"),
     ("ui", "cli"),
 )
@@ -24,9 +26,12 @@ LAYERS = (
 ARROWS = {
     ("messages", "errors"),
     ("sampling", "errors"),
+    ("sealing", "errors"),
+    ("settings", "errors"),
     ("template", "tokenizer"),
     ("template", "jinja"),
     ("template", "shield"),
+    ("context", "prompt"),
     ("memory", "hardware"),
     ("engines", "engine"),
     ("models", "engine"),
@@ -35,7 +40,17 @@ ARROWS = {
     ("session", "display"),
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-HEAVY = ("torch", "transformers", "panel", "xllamacpp", "numpy", "pandas", "huggingface_hub")
+HEAVY = (
+    "torch",
+    "transformers",
+    "panel",
+    "xllamacpp",
+    "numpy",
+    "pandas",
+    "huggingface_hub",
+    "sqlalchemy",
+    "redis",
+)
 
 
 def modules() -> list[Path]:

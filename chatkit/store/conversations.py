@@ -1,0 +1,204 @@
+"""Conversations without their messages: begins, finds, lists and renames them."""
+
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import Select, select, tuple_, update
+
+from chatkit.sealing import Seal
+from chatkit.store.database import Database
+from chatkit.store.keys import Keys, no_conversation
+from chatkit.store.records import (
+    ConversationRecord,
+    ConversationSettings,
+    settings_from_text,
+    settings_to_text,
+)
+from chatkit.store.schema import conversations, heads, users
+from chatkit.store.transaction import Transaction
+
+TITLE_CHARACTERS = 200
+
+
+class Cursor(NamedTuple):
+    """A place in the list of conversations, newest first."""
+
+    updated: float
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewConversation:
+    """A conversation to begin.
+
+    Args:
+        settings: how it is answered.
+        title: what lists show, empty until there is one.
+        forked_from: the conversation that it is copied from, and at which message.
+        id: its name, a new one when empty.
+        times: when it was created and updated, in seconds since 1970; now when None.
+    """
+
+    settings: ConversationSettings
+    title: str = ""
+    forked_from: tuple[str, str] | None = None
+    id: str = ""
+    times: tuple[float, float] | None = None
+
+
+class Conversations:
+    """The conversations of all users; each method names the user, and finds only theirs.
+
+    Args:
+        database: where they are.
+        keys: what opens them.
+    """
+
+    def __init__(self, database: Database, keys: Keys) -> None:
+        self._database = database
+        self._keys = keys
+
+    async def begin(self, user: str, new: NewConversation) -> str:
+        """Begin a conversation and give its name."""
+        row, seal = await self.prepare(user, new)
+
+        async def work(connection: Transaction) -> None:
+            await self.insert(connection, user, row)
+
+        await self._database.write(work)
+        del seal
+        return str(row["id"])
+
+    async def prepare(self, user: str, new: NewConversation) -> tuple[dict[str, Any], Seal]:
+        """Make a conversation's key and its row, ready to be inserted with its messages."""
+        id, now = new.id or secrets.token_hex(16), time.time()
+        created, updated = new.times or (now, now)
+        seal = await self._keys.make(user, id)
+        from_id, from_node = new.forked_from or (None, None)
+        row = {
+            "id": id,
+            "user_id": user,
+            "sealed_title": seal.close(new.title[:TITLE_CHARACTERS], f"title:{id}"),
+            "titled_by": "person" if new.title else "nobody",
+            "sealed_settings": seal.close(settings_to_text(new.settings), f"settings:{id}"),
+            "created": created,
+            "updated": updated,
+            "forked_from": from_id,
+            "forked_at": from_node,
+        }
+        return row, seal
+
+    async def insert(self, connection: Transaction, user: str, row: dict[str, Any]) -> None:
+        """Insert a prepared row, and the user where this is the first one."""
+        insert = self._database.insert_new
+        await connection.execute(insert(users), {"id": user, "created": time.time()})
+        await connection.execute(insert(conversations), row)
+
+    async def find(self, user: str, id: str) -> ConversationRecord:
+        """Find a conversation.
+
+        Raises:
+            NotFound: there is none of this name, or it is someone else's.
+        """
+
+        async def ask(connection: Transaction) -> Any | None:
+            query = _with_head(user).where(conversations.c.id == id)
+            return (await connection.execute(query)).first()
+
+        row = await self._database.read(ask)
+        if row is None:
+            raise no_conversation(id)
+        return self._opened(row, await self._keys.of_conversation(user, id))
+
+    async def page(
+        self, user: str, limit: int, before: Cursor | None = None
+    ) -> tuple[ConversationRecord, ...]:
+        """List a user's conversations, newest first.
+
+        Args:
+            user: whose.
+            limit: how many at most.
+            before: go on after this place of an earlier page.
+        """
+
+        async def ask(connection: Transaction) -> list[Any]:
+            query = _with_head(user)
+            if before is not None:
+                place = tuple_(conversations.c.updated, conversations.c.id)
+                query = query.where(place < tuple_(before.updated, before.id))
+            order = (conversations.c.updated.desc(), conversations.c.id.desc())
+            return list(await connection.execute(query.order_by(*order).limit(limit)))
+
+        rows = await self._database.read(ask)
+        seals = await self._keys.of_conversations(user, [row.id for row in rows])
+        return tuple(self._opened(row, seals[row.id]) for row in rows)
+
+    async def rename(
+        self, user: str, id: str, title: str, by: Literal["model", "person"] = "person"
+    ) -> None:
+        """Give a conversation a title; one that a person gave is not overwritten by a model's.
+
+        Raises:
+            NotFound: there is none of this name, or it is someone else's.
+        """
+        seal = await self._keys.of_conversation(user, id)
+        sealed = seal.close(title[:TITLE_CHARACTERS], f"title:{id}")
+
+        async def work(connection: Transaction) -> None:
+            await owned(connection, user, id)
+            change = update(conversations).where(conversations.c.id == id)
+            if by == "model":
+                change = change.where(conversations.c.titled_by != "person")
+            await connection.execute(change.values(sealed_title=sealed, titled_by=by))
+
+        await self._database.write(work)
+
+    async def configure(self, user: str, id: str, settings: ConversationSettings) -> None:
+        """Change how a conversation is answered from now on.
+
+        Raises:
+            NotFound: there is none of this name, or it is someone else's.
+        """
+        seal = await self._keys.of_conversation(user, id)
+        sealed = seal.close(settings_to_text(settings), f"settings:{id}")
+
+        async def work(connection: Transaction) -> None:
+            await owned(connection, user, id)
+            change = update(conversations).where(conversations.c.id == id)
+            await connection.execute(change.values(sealed_settings=sealed))
+
+        await self._database.write(work)
+
+    def _opened(self, row: Any, seal: Seal) -> ConversationRecord:
+        return ConversationRecord(
+            id=row.id,
+            user=row.user_id,
+            title=seal.open(row.sealed_title, f"title:{row.id}"),
+            titled_by=row.titled_by,
+            settings=settings_from_text(seal.open(row.sealed_settings, f"settings:{row.id}")),
+            created=row.created,
+            updated=row.updated,
+            forked_from=(row.forked_from, row.forked_at) if row.forked_from else None,
+            head=row.node_id,
+        )
+
+
+async def owned(connection: Transaction, user: str, id: str) -> None:
+    """Refuse a conversation that is not this user's.
+
+    Raises:
+        NotFound: there is none of this name, or it is someone else's.
+    """
+    query = select(conversations.c.user_id).where(conversations.c.id == id)
+    if (await connection.execute(query)).scalar() != user:
+        raise no_conversation(id)
+
+
+def _with_head(user: str) -> Select[Any]:
+    joined = conversations.outerjoin(
+        heads, (heads.c.conversation_id == conversations.c.id) & (heads.c.user_id == user)
+    )
+    query = select(conversations, heads.c.node_id).select_from(joined)
+    return query.where(conversations.c.user_id == user)

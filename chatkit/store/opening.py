@@ -1,0 +1,102 @@
+"""Opens a store: its database, its keys, and everything that reads and writes them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from chatkit.sealing import new_key
+from chatkit.settings import Settings
+from chatkit.store.answers import Answers
+from chatkit.store.audit import Audit
+from chatkit.store.conversations import Conversations
+from chatkit.store.database import Database
+from chatkit.store.erasure import Erasure
+from chatkit.store.keys import Keys
+from chatkit.store.master_key import MasterKey
+from chatkit.store.migrate import ready
+from chatkit.store.nodes import Nodes
+from chatkit.store.opinions import Opinions
+from chatkit.store.search import Search
+from chatkit.store.workers import Workers
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What people and models wrote; it belongs to one event loop.
+
+    Args:
+        database: where the rows are.
+        keys: what opens them.
+        conversations: begins, finds, lists, renames.
+        nodes: the messages.
+        answers: how answers come about.
+        opinions: feedback and preferences.
+        search: finds messages by their words.
+        audit: who did what to whose data.
+        erasure: deletes for good.
+        workers: which processes are alive.
+    """
+
+    database: Database
+    keys: Keys
+    conversations: Conversations
+    nodes: Nodes
+    answers: Answers
+    opinions: Opinions
+    search: Search
+    audit: Audit
+    erasure: Erasure
+    workers: Workers
+
+    async def close(self) -> None:
+        """Close the database and the key store."""
+        await self.database.close()
+        await self.keys.close()
+
+
+async def open_store(settings: Settings) -> Store:
+    """Open the store that the settings name, and bring it to this program's form.
+
+    Raises:
+        StoreUnavailable: the database or the key store does not answer.
+        DatabaseVersion: a newer program made it.
+        KeyUnavailable: the master key is missing or another one.
+    """
+    master = MasterKey(settings.master_key, settings.data / "master.key")
+    keys = Keys(Database(settings.keys), master, settings.encrypted)
+    return await _open(Database(settings.database), keys)
+
+
+async def open_temporary_store() -> Store:
+    """Open a store in memory, for conversations that leave no trace."""
+    keys = Keys(Database("sqlite://"), MasterKey(new_key().hex(), Path()), encrypted=False)
+    return await _open(Database("sqlite://"), keys)
+
+
+async def _open(database: Database, keys: Keys) -> Store:
+    try:
+        await ready(database)
+        await keys.open()
+        store = _store(database, keys)
+        await store.erasure.replay()
+    except BaseException:
+        await database.close()
+        await keys.close()
+        raise
+    return store
+
+
+def _store(database: Database, keys: Keys) -> Store:
+    audit = Audit(database, keys)
+    conversations, nodes = Conversations(database, keys), Nodes(database, keys)
+    return Store(
+        database=database,
+        keys=keys,
+        conversations=conversations,
+        nodes=nodes,
+        answers=Answers(database, keys),
+        opinions=Opinions(database, keys),
+        search=Search(database, keys),
+        audit=audit,
+        erasure=Erasure(database, keys, audit),
+        workers=Workers(database),
+    )

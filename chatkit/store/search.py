@@ -1,0 +1,140 @@
+"""Finds one's own messages by their words: an index in the clear, or a scan of what is sealed."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import func, select, text
+
+from chatkit.errors import InputError
+from chatkit.sealing import Seal
+from chatkit.store.database import Database
+from chatkit.store.keys import Keys
+from chatkit.store.records import message_from_text
+from chatkit.store.schema import conversations, nodes
+from chatkit.store.transaction import Transaction
+
+SNIPPET_CHARACTERS = 80
+MOST_CHARACTERS = 500
+_BATCH = 2_000
+_WORD = re.compile(r"\w+", re.UNICODE)
+
+
+class Hit(NamedTuple):
+    """A message that was found.
+
+    Args:
+        conversation: where it is.
+        node: its name.
+        role: who said it.
+        snippet: the words around the first match.
+        score: how well it fits; more is better.
+        created: when it was said, in seconds since 1970.
+    """
+
+    conversation: str
+    node: str
+    role: str
+    snippet: str
+    score: float
+    created: float
+
+
+class Search:
+    """Searches the conversations of one user.
+
+    Args:
+        database: where they are.
+        keys: what opens them.
+    """
+
+    def __init__(self, database: Database, keys: Keys) -> None:
+        self._database = database
+        self._keys = keys
+
+    async def find(self, user: str, query: str, limit: int = 20) -> tuple[Hit, ...]:
+        """Find messages that hold every word of the query, the best first.
+
+        A word also finds longer words that begin with it. Capital letters do not count.
+
+        Args:
+            user: whose messages.
+            query: words.
+            limit: how many hits at most.
+
+        Raises:
+            InputError: the query has no word, or is too long.
+        """
+        words = [word.casefold() for word in _WORD.findall(query)]
+        if not words or len(query) > MOST_CHARACTERS:
+            raise InputError(
+                f"Search for at least one word, and at most {MOST_CHARACTERS} characters."
+            )
+        rows = await self._candidates(user, words)
+        seals = await self._keys.of_conversations(user, {row.conversation_id for row in rows})
+        hits = await asyncio.to_thread(_matching, rows, seals, words)
+        hits.sort(key=lambda hit: (-hit.score, -hit.created))
+        return tuple(hits[:limit])
+
+    async def _candidates(self, user: str, words: Sequence[str]) -> list[Any]:
+        query = (
+            select(
+                nodes.c.id, nodes.c.conversation_id, nodes.c.role, nodes.c.sealed, nodes.c.created
+            )
+            .join(conversations, conversations.c.id == nodes.c.conversation_id)
+            .where(conversations.c.user_id == user, nodes.c.kind == "message")
+        )
+        if not self._keys.encrypted:
+            query = query.where(nodes.c.number.in_(self._indexed(words)))
+
+        async def ask(connection: Transaction) -> list[Any]:
+            return list(await connection.execute(query))
+
+        return await self._database.read(ask)
+
+    def _indexed(self, words: Sequence[str]) -> Any:
+        """Ask the full-text index for the numbers of messages with these words."""
+        if self._database.is_sqlite:
+            match = " ".join(f'"{word}"*' for word in words)
+            return text("SELECT rowid FROM node_text WHERE node_text MATCH :match").bindparams(
+                match=match
+            )
+        terms = " & ".join(f"{word}:*" for word in words)
+        vector = func.to_tsvector(text("'simple'"), text("node_text.text"))
+        return (
+            select(text("node_text.number"))
+            .select_from(text("node_text"))
+            .where(vector.op("@@")(func.to_tsquery(text("'simple'"), terms)))
+        )
+
+
+def _matching(rows: Sequence[Any], seals: dict[str, Seal], words: Sequence[str]) -> list[Hit]:
+    patterns = [re.compile(rf"\b{re.escape(word)}", re.IGNORECASE) for word in words]
+    hits: list[Hit] = []
+    for row in rows:
+        sealed = seals[row.conversation_id].open(row.sealed, f"node:{row.id}")
+        # The sealed JSON is searched first: most messages need not be taken apart.
+        folded = sealed.casefold()
+        if not all(word in folded for word in words):
+            continue
+        content = message_from_text(row.role, sealed).content
+        places = [pattern.search(content) for pattern in patterns]
+        if all(places):
+            hits.append(_hit(row, content, patterns, places[0].start() if places[0] else 0))
+    return hits
+
+
+def _hit(row: Any, content: str, patterns: Sequence[re.Pattern[str]], place: int) -> Hit:
+    """Score by how often the words occur in how long a text (the core of TF-IDF, less IDF)."""
+    count = sum(len(pattern.findall(content)) for pattern in patterns)
+    score = count / (1.0 + len(content) / 1_000)
+    return Hit(row.conversation_id, row.id, row.role, _snippet(content, place), score, row.created)
+
+
+def _snippet(content: str, place: int) -> str:
+    """Cut out the words around a place."""
+    begin = max(0, place - SNIPPET_CHARACTERS // 2)
+    end = min(len(content), place + SNIPPET_CHARACTERS)
+    cut = " ".join(content[begin:end].split())
+    return f"{'…' if begin else ''}{cut}{'…' if end < len(content) else ''}"
