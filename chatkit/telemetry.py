@@ -61,6 +61,15 @@ class Sink(Protocol):
     def models(self, count: int) -> None:
         """Take the number of loaded models."""
 
+    def stage(self, name: str, seconds: float) -> None:
+        """Take how long one stage of a message's path took."""
+
+    def action(self, model: str, action: str) -> None:
+        """Take what a person did with a model's answer."""
+
+    def cache(self, name: str, outcome: str) -> None:
+        """Take whether a cache had what it was asked for."""
+
 
 class Figures(NamedTuple):
     """What one answer took: seconds, tokens per second, and token counts."""
@@ -118,6 +127,25 @@ def queue_length(model: str, waiting: int) -> None:
         sink.queue(model, waiting)
 
 
+def stage_finished(name: str, seconds: float) -> None:
+    """Tell how long one stage of a message's path took."""
+    for sink in _sinks:
+        sink.stage(name, seconds)
+
+
+def acted(model: str, action: str) -> None:
+    """Tell what a person did: send, regenerate, edit, stop, thumb up, thumb down."""
+    for sink in _sinks:
+        sink.action(model, action)
+    event("acted", model=model, action=action)
+
+
+def cache_asked(name: str, outcome: str) -> None:
+    """Tell whether a cache had what it was asked for: hit or miss."""
+    for sink in _sinks:
+        sink.cache(name, outcome)
+
+
 def models_loaded(count: int) -> None:
     """Tell how many models are loaded."""
     for sink in _sinks:
@@ -157,6 +185,15 @@ class LogSink:
         """Write one line."""
         self.event("models loaded", {"count": count})
 
+    def stage(self, name: str, seconds: float) -> None:
+        """Nothing: the event at the answer's end names all stages."""
+
+    def action(self, model: str, action: str) -> None:
+        """Nothing: the event of the same action says it."""
+
+    def cache(self, name: str, outcome: str) -> None:
+        """Nothing: a rate is a figure, not an event."""
+
 
 class MetricsSink:
     """Counts into Prometheus metrics."""
@@ -192,6 +229,25 @@ class MetricsSink:
             "chatkit_queue_requests", "Requests that wait.", ["model"], registry=registry
         )
         self._models = Gauge("chatkit_loaded_models", "Loaded models.", registry=registry)
+        self._stages = Histogram(
+            "chatkit_stage_seconds",
+            "What each stage of a message's path took.",
+            ["stage"],
+            buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+            registry=registry,
+        )
+        self._actions = Counter(
+            "chatkit_actions",
+            "What people did with a model's answers.",
+            ["model", "action"],
+            registry=registry,
+        )
+        self._caches = Counter(
+            "chatkit_cache_requests",
+            "What caches were asked.",
+            ["cache", "outcome"],
+            registry=registry,
+        )
 
     def event(self, name: str, fields: Mapping[str, object]) -> None:
         """Nothing: events are for the log."""
@@ -216,6 +272,18 @@ class MetricsSink:
     def models(self, count: int) -> None:
         """Set the number of models."""
         self._models.set(count)
+
+    def stage(self, name: str, seconds: float) -> None:
+        """Count one stage."""
+        self._stages.labels(name).observe(seconds)
+
+    def action(self, model: str, action: str) -> None:
+        """Count one action."""
+        self._actions.labels(model, action).inc()
+
+    def cache(self, name: str, outcome: str) -> None:
+        """Count one question to a cache."""
+        self._caches.labels(name, outcome).inc()
 
 
 def _has(kind: type) -> bool:

@@ -131,7 +131,7 @@ class Answers:
         columns = {
             name: value
             for name, value in facts_to_row(growth.node, facts, growth.seal).items()
-            if name not in ("request_id", "sealed_sampling", "template_identity")
+            if name not in ("request_id", "sealed_sampling", "template_identity", "flushed")
         }
         mine = (answers.c.worker == worker) & answers.c.status.in_(OPEN_STATUSES)
         end = update(answers).where(answers.c.node_id == growth.node, mine)
@@ -181,6 +181,25 @@ class Answers:
         async def ask(connection: Transaction) -> tuple[NodeRecord, ...]:
             await owned(connection, user, conversation)
             return tuple(opened(row, seal) for row in await connection.execute(query))
+
+        return await self._database.read(ask)
+
+    async def recent(self, user: str, conversation: str, limit: int = 500) -> tuple[str, ...]:
+        """Name the newest answers of a conversation.
+
+        Raises:
+            NotFound: the conversation does not exist, or is someone else's.
+        """
+        query = (
+            select(nodes.c.id)
+            .where(nodes.c.conversation_id == conversation, nodes.c.role == "assistant")
+            .order_by(nodes.c.number.desc())
+            .limit(limit)
+        )
+
+        async def ask(connection: Transaction) -> tuple[str, ...]:
+            await owned(connection, user, conversation)
+            return tuple((await connection.execute(query)).scalars())
 
         return await self._database.read(ask)
 

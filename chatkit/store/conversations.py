@@ -62,13 +62,12 @@ class Conversations:
 
     async def begin(self, user: str, new: NewConversation) -> str:
         """Begin a conversation and give its name."""
-        row, seal = await self.prepare(user, new)
+        row, _ = await self.prepare(user, new)
 
         async def work(connection: Transaction) -> None:
             await self.insert(connection, user, row)
 
         await self._database.write(work)
-        del seal
         return str(row["id"])
 
     async def prepare(self, user: str, new: NewConversation) -> tuple[dict[str, Any], Seal]:
@@ -134,6 +133,15 @@ class Conversations:
         rows = await self._database.read(ask)
         seals = await self._keys.of_conversations(user, [row.id for row in rows])
         return tuple(self._opened(row, seals[row.id]) for row in rows)
+
+    async def ids(self, user: str) -> tuple[str, ...]:
+        """Name all conversations of a user."""
+
+        async def ask(connection: Transaction) -> tuple[str, ...]:
+            query = select(conversations.c.id).where(conversations.c.user_id == user)
+            return tuple((await connection.execute(query)).scalars())
+
+        return await self._database.read(ask)
 
     async def rename(
         self, user: str, id: str, title: str, by: Literal["model", "person"] = "person"

@@ -214,7 +214,7 @@ class Nodes:
         async def work(connection: Transaction) -> None:
             await owned(connection, user, conversation)
             await self._require(connection, conversation, head)
-            await self._put_head(connection, user, conversation, head)
+            await self.put_head(connection, user, conversation, head)
 
         await self._database.write(work)
 
@@ -280,11 +280,12 @@ class Nodes:
         change = update(conversations).where(conversations.c.id == conversation)
         await connection.execute(change.values(updated=time.time()))
         if head is not None:
-            await self._put_head(connection, user, conversation, head)
+            await self.put_head(connection, user, conversation, head)
 
-    async def _put_head(
+    async def put_head(
         self, connection: Transaction, user: str, conversation: str, head: str | None
     ) -> None:
+        """Note where a reader stands, inside a transaction."""
         row = {"user_id": user, "conversation_id": conversation, "node_id": head}
         await connection.execute(self._database.put(heads, row))
 

@@ -8,6 +8,7 @@ from chatkit.settings import Settings
 from chatkit.store.answers import Answers
 from chatkit.store.audit import Audit
 from chatkit.store.conversations import Conversations
+from chatkit.store.copies import Copies
 from chatkit.store.database import Database
 from chatkit.store.erasure import Erasure
 from chatkit.store.keys import Keys
@@ -28,6 +29,7 @@ class Store:
         keys: what opens them.
         conversations: begins, finds, lists, renames.
         nodes: the messages.
+        copies: whole conversations, made from others.
         answers: how answers come about.
         opinions: feedback and preferences.
         search: finds messages by their words.
@@ -40,6 +42,7 @@ class Store:
     keys: Keys
     conversations: Conversations
     nodes: Nodes
+    copies: Copies
     answers: Answers
     opinions: Opinions
     search: Search
@@ -93,6 +96,7 @@ def _store(database: Database, keys: Keys) -> Store:
         keys=keys,
         conversations=conversations,
         nodes=nodes,
+        copies=Copies(database, conversations, nodes, audit),
         answers=Answers(database, keys),
         opinions=Opinions(database, keys),
         search=Search(database, keys),

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from chatkit.errors import InputError
 from chatkit.messages import Message, Role, ToolCall
 
+Ending = Literal["done", "stopped", "interrupted", "failed"]
 Status = Literal["queued", "running", "done", "stopped", "interrupted", "failed"]
 Kind = Literal["message", "summary"]
 Policy = Literal["sliding", "summarise", "refuse"]

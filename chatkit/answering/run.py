@@ -1,0 +1,201 @@
+"""One answer from being asked to its end, whatever that end is."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Any
+
+from chatkit import telemetry
+from chatkit.answering.job import Bench, Job
+from chatkit.answering.reading import fit
+from chatkit.answering.scribe import Scribe
+from chatkit.answering.stages import Stages
+from chatkit.answering.voice import Voice
+from chatkit.cache import AnswerKey, is_deterministic, prompt_hash
+from chatkit.context import Plan
+from chatkit.engine import Delta, Engine, observed
+from chatkit.errors import ChatkitError
+from chatkit.store.answers import Growth
+from chatkit.store.records import AnswerFacts, Ending
+
+# The end of an answer is tried so often to be stored, with a pause between.
+STORE_TRIES = 30
+STORE_PAUSE_SECONDS = 1.0
+
+
+class Run:
+    """Writes one answer: fits the prompt, streams, stores, and says how it ended.
+
+    Args:
+        job: what is asked.
+        bench: what it is made with.
+        scribe: stores what there is of it while it grows.
+    """
+
+    def __init__(self, job: Job, bench: Bench, scribe: Scribe) -> None:
+        self.job = job
+        self.voice = Voice(bench.live, job.node, job.seal)
+        self._bench = bench
+        self._scribe = scribe
+        self._stages = Stages()
+        self._asked_to_stop = False
+        self._last = Delta("")
+        self._writing: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """End the answer as its reader wishes; what has come of it stays."""
+        self._asked_to_stop = True
+        if self._writing is not None:
+            self._writing.cancel()
+
+    def interrupt(self) -> None:
+        """End the answer since the process ends; what has come of it stays."""
+        if self._writing is not None:
+            self._writing.cancel()
+
+    async def go(self) -> None:
+        """Write the answer to its end; nothing is raised, the end is told and stored."""
+        with telemetry.request(self.job.request_id):
+            self._scribe.attend(self.voice)
+            status, error = await self._outcome()
+            await self.voice.rest()
+            self._scribe.leave(self.job.node)
+            await self._end(status, error)
+
+    async def _outcome(self) -> tuple[Ending, tuple[str, str] | None]:
+        self._writing = asyncio.create_task(self._write())
+        if self._asked_to_stop:
+            self._writing.cancel()
+        try:
+            await self._writing
+        except asyncio.CancelledError:
+            return ("stopped" if self._asked_to_stop else "interrupted"), None
+        except ChatkitError as error:
+            telemetry.failed(error)
+            return "failed", (error.kind, str(error))
+        except Exception as error:
+            telemetry.failed(error)
+            logging.getLogger(__name__).exception("request %s failed", self.job.request_id)
+            return "failed", (
+                type(error).__name__,
+                "Something went wrong on the server; try again, and if it comes back report "
+                f"the request {self.job.request_id}.",
+            )
+        return "done", None
+
+    async def _write(self) -> None:
+        options = self.job.options
+        await self.voice.tell("accepted")
+        await self.voice.tell("queued")
+        began = time.monotonic()
+        async with self._bench.models.use(options.model, options.load) as engine:
+            self._stages.note("load", time.monotonic() - began)
+            with self._stages.time("context"):
+                fitted = await fit(self._bench, self.job, engine)
+                ledger = json.dumps(fitted.ledger.to_json(), ensure_ascii=False)
+            await self._bench.store.answers.note_ledger(
+                self.voice.growth, ledger, fitted.prompt.identity
+            )
+            await self.voice.tell("started", facts=_opening_facts(fitted))
+            await self._speak(engine, fitted)
+
+    async def _speak(self, engine: Engine, fitted: Plan) -> None:
+        key = self._cache_key(engine, fitted)
+        with self._stages.time("cache"):
+            known = self._bench.answers.get(key) if key else None
+        if known is not None:
+            self.voice.say(known[0])
+            self._last = known[1]
+            return
+        stream = observed(engine, fitted.prompt, self.job.options.sampling)
+        async with aclosing(stream) as deltas:
+            async for delta in deltas:
+                self._last = delta
+                self.voice.say(delta.text)
+        await self.voice.rest()
+        if usage := self._last.usage:
+            self._stages.note("queue", usage.queued_seconds)
+            self._stages.note("first token", usage.first_token_seconds - usage.queued_seconds)
+            self._stages.note("writing", usage.total_seconds - usage.first_token_seconds)
+        if key:
+            self._bench.answers.put(key, self.voice.text, self._last)
+
+    def _cache_key(self, engine: Engine, fitted: Plan) -> AnswerKey | None:
+        options = self.job.options
+        drawn = options.sampling.over(engine.defaults)
+        allowed = options.cached if options.cached is not None else is_deterministic(drawn)
+        if not allowed:
+            return None
+        return AnswerKey(
+            user=self.job.user,
+            conversation=self.job.conversation,
+            model=options.model,
+            engine=self._bench.answers.load_number(engine),
+            adapter=None,
+            identity=fitted.prompt.identity,
+            prompt=prompt_hash(fitted.prompt),
+            sampling=drawn.model_dump_json(),
+        )
+
+    async def _end(self, status: Ending, error: tuple[str, str] | None) -> None:
+        """Store the end, then tell of it: what is said to be done is on disk."""
+        facts = self._facts(status, error)
+        seq = self.voice.seq + 1
+        grown = self.voice.growth
+        growth = Growth(grown.node, grown.message, seq, grown.seal)
+        began = time.monotonic()
+        if await self._stored(growth, facts):
+            self._stages.note("store", time.monotonic() - began)
+            told = {**_usage_facts(facts), "stage_seconds": dict(self._stages.seconds)}
+            await self.voice.tell(status, error[1] if error else "", told)
+        telemetry.event("turn ended", status=status, stages=dict(self._stages.seconds))
+
+    async def _stored(self, growth: Growth, facts: AnswerFacts) -> bool:
+        for tries_left in reversed(range(STORE_TRIES)):
+            try:
+                return await self._bench.store.answers.finish(
+                    self.job.conversation, self._bench.worker, growth, facts, time.time()
+                )
+            except ChatkitError as problem:
+                telemetry.failed(problem)
+                if not tries_left:
+                    return False
+                await asyncio.sleep(STORE_PAUSE_SECONDS)
+        return False
+
+    def _facts(self, status: Ending, error: tuple[str, str] | None) -> AnswerFacts:
+        usage = self._last.usage
+        return AnswerFacts(
+            status=status,
+            model=self.job.options.model,
+            request_id=self.job.request_id,
+            seed=self.job.options.sampling.seed,
+            finish=self._last.finish,
+            prompt_tokens=usage.prompt_tokens if usage else None,
+            cached_tokens=usage.cached_tokens if usage else None,
+            completion_tokens=usage.completion_tokens if usage else None,
+            stage_seconds=dict(self._stages.seconds),
+            error=error,
+        )
+
+
+def _opening_facts(fitted: Plan) -> dict[str, Any]:
+    ledger = fitted.ledger
+    return {
+        "prompt_tokens": ledger.prompt_tokens,
+        "window": ledger.window,
+        "left_out": sum(line.fate != "sent" for line in ledger.lines),
+    }
+
+
+def _usage_facts(facts: AnswerFacts) -> Mapping[str, Any]:
+    return {
+        "finish": facts.finish,
+        "prompt_tokens": facts.prompt_tokens,
+        "cached_tokens": facts.cached_tokens,
+        "completion_tokens": facts.completion_tokens,
+        "model": facts.model,
+    }

@@ -1,0 +1,1 @@
+"""Conversations on their way in and out: chatkit's own files, ChatGPT's export, ShareGPT."""

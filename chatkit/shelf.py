@@ -1,0 +1,252 @@
+"""A user's conversations apart from asking: lists, shows, renames, forks, searches and deletes."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from chatkit import telemetry
+from chatkit.answering.checks import checked_title
+from chatkit.cache import AnswerCache
+from chatkit.errors import InputError
+from chatkit.messages import check_text
+from chatkit.rooms import Room, is_temporary, temporary_id
+from chatkit.store.conversations import Cursor, NewConversation
+from chatkit.store.opening import Store
+from chatkit.store.records import ConversationRecord, ConversationSettings, Feedback, NodeRecord
+from chatkit.store.search import Hit
+
+STOPPING_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One message as a screen shows it.
+
+    Args:
+        node: the message.
+        siblings: the messages in its place, oldest first, itself included.
+        feedback: what its reader thinks of it.
+    """
+
+    node: NodeRecord
+    siblings: tuple[str, ...]
+    feedback: Feedback
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a screen shows of a conversation.
+
+    Args:
+        conversation: its title, settings and head.
+        messages: the newest on the path, oldest first.
+        more: whether there are older ones on the path.
+    """
+
+    conversation: ConversationRecord
+    messages: tuple[Shown, ...]
+    more: bool
+
+
+class Shelf:
+    """All conversations, on disk and in memory; what is someone else's does not exist.
+
+    Args:
+        lasting: the room of conversations that are kept.
+        temporary: the room of conversations that leave no trace.
+        answers: answers that were given before.
+    """
+
+    def __init__(self, lasting: Room, temporary: Room, answers: AnswerCache) -> None:
+        self.lasting = lasting
+        self.temporary = temporary
+        self.answers = answers
+
+    @property
+    def store(self) -> Store:
+        """The store of conversations that are kept."""
+        return self.lasting.store
+
+    def room(self, conversation: str) -> Room:
+        """Tell where a conversation lives."""
+        return self.temporary if is_temporary(conversation) else self.lasting
+
+    async def conversations(
+        self, user: str, limit: int = 50, before: Cursor | None = None
+    ) -> tuple[ConversationRecord, ...]:
+        """List a user's conversations, newest first; temporary ones are in no list."""
+        return await self.store.conversations.page(user, limit, before)
+
+    async def conversation(self, user: str, id: str) -> ConversationRecord:
+        """Find one conversation.
+
+        Raises:
+            NotFound: it does not exist, or is someone else's.
+        """
+        return await self.room(id).store.conversations.find(user, id)
+
+    async def page(
+        self, user: str, conversation: str, *, head: str | None = None, limit: int = 30
+    ) -> Page:
+        """Give what a screen shows: the newest messages on a path, with their siblings.
+
+        Args:
+            user: who looks.
+            conversation: where.
+            head: the end of the path; None is where the reader stands. For older messages name
+                the parent of the oldest one shown.
+            limit: how many messages at most.
+
+        Raises:
+            NotFound: the conversation or the message does not exist, or is someone else's.
+        """
+        store = self.room(conversation).store
+        record = await store.conversations.find(user, conversation)
+        path = await store.nodes.path(user, conversation, head or record.head, limit)
+        siblings = await store.nodes.siblings(user, conversation, {node.parent for node in path})
+        opinions = await store.opinions.on(user, conversation, [node.id for node in path])
+        shown = tuple(
+            Shown(node, siblings[node.parent], opinions.get(node.id, Feedback())) for node in path
+        )
+        return Page(record, shown, bool(path and path[0].parent))
+
+    async def select_branch(self, user: str, conversation: str, node: str) -> str:
+        """Go to the newest branch that leads through a message.
+
+        Returns: the end of that branch, where the reader now stands.
+
+        Raises:
+            NotFound: the conversation or the message does not exist, or is someone else's.
+        """
+        nodes = self.room(conversation).store.nodes
+        leaf = await nodes.leaf(user, conversation, node)
+        await nodes.set_head(user, conversation, leaf)
+        return leaf
+
+    async def fork(self, user: str, conversation: str, node: str) -> str:
+        """Copy the path to a message into a new conversation, which knows where it came from.
+
+        Raises:
+            NotFound: the conversation or the message does not exist, or is someone else's.
+        """
+        store = self.room(conversation).store
+        record = await store.conversations.find(user, conversation)
+        path = await store.nodes.path(user, conversation, node)
+        id = temporary_id() if is_temporary(conversation) else ""
+        new = NewConversation(record.settings, record.title, (conversation, node), id)
+        return await store.copies.fork(user, new, path)
+
+    async def rename(self, user: str, conversation: str, title: str) -> None:
+        """Give a conversation another title.
+
+        Raises:
+            InputError: the title is empty or no text.
+            NotFound: the conversation does not exist, or is someone else's.
+        """
+        title = checked_title(title)
+        if not title:
+            raise InputError("The title is empty; write one.")
+        await self.room(conversation).store.conversations.rename(user, conversation, title)
+
+    async def configure(self, user: str, conversation: str, settings: ConversationSettings) -> None:
+        """Change how a conversation is answered from now on.
+
+        Raises:
+            NotFound: the conversation does not exist, or is someone else's.
+        """
+        if settings.system is not None:
+            check_text(settings.system)
+        await self.room(conversation).store.conversations.configure(user, conversation, settings)
+
+    async def feedback(self, user: str, conversation: str, node: str, opinion: Feedback) -> None:
+        """Note what a user thinks of an answer, in place of what was thought before.
+
+        Raises:
+            InputError: the message is no answer.
+            NotFound: the conversation or the message does not exist, or is someone else's.
+        """
+        store = self.room(conversation).store
+        await store.opinions.give(user, conversation, node, opinion)
+        found = await store.nodes.find(user, conversation, node)
+        if opinion.thumb and found.facts:
+            telemetry.acted(found.facts.model, f"thumb {opinion.thumb}")
+
+    async def pin(self, user: str, conversation: str, node: str, pinned: bool = True) -> None:
+        """Keep a message in the model's window, or no longer.
+
+        Raises:
+            NotFound: the conversation or the message does not exist, or is someone else's.
+        """
+        room = self.room(conversation)
+        await room.store.nodes.pin(user, conversation, node, pinned)
+        room.paths.forget(conversation)
+
+    async def ledger(self, user: str, conversation: str, node: str) -> str | None:
+        """Give what was put into the model's window for an answer, and what was left out.
+
+        Raises:
+            NotFound: the conversation does not exist, or is someone else's.
+        """
+        return await self.room(conversation).store.answers.ledger(user, conversation, node)
+
+    async def search(self, user: str, query: str, limit: int = 20) -> tuple[Hit, ...]:
+        """Find a user's messages by their words, the best first.
+
+        Raises:
+            InputError: the query has no word.
+        """
+        with telemetry.request():
+            return await self.store.search.find(user, query, limit)
+
+    async def delete(self, user: str, conversation: str) -> None:
+        """Delete a conversation for good: keys, texts, search entries, caches and live logs.
+
+        Raises:
+            NotFound: the conversation does not exist, or is someone else's.
+        """
+        await self._silence(user, [conversation])
+        await self.room(conversation).store.erasure.conversation(user, conversation)
+
+    async def delete_user(self, user: str, actor: str | None = None) -> None:
+        """Delete a person with all that belongs to them.
+
+        Args:
+            user: who goes.
+            actor: who asked for it; the person themselves when None.
+        """
+        for room in (self.lasting, self.temporary):
+            await self._silence(user, await room.store.conversations.ids(user))
+            await room.store.erasure.user(user, actor)
+        self.answers.forget(user)
+
+    async def set_retention(self, user: str, days: float | None) -> None:
+        """Let a user's conversations go so many days after their last message; None keeps them.
+
+        Raises:
+            InputError: the number of days is not above 0.
+        """
+        await self.store.erasure.set_retention(user, days)
+
+    async def _silence(self, user: str, conversations: Iterable[str]) -> None:
+        """Stop what is being written and forget what was remembered, before it is deleted."""
+        for id in conversations:
+            room = self.room(id)
+            for node in await room.store.answers.running(user, id):
+                if not room.desk.stop(node.id):
+                    await room.store.answers.ask_to_stop(user, id, node.id)
+            await self._wait_for_silence(room, user, id)
+            for answer in await room.store.answers.recent(user, id):
+                await room.live.drop(answer)
+            room.paths.forget(id)
+            self.answers.forget(user, id)
+
+    async def _wait_for_silence(self, room: Room, user: str, conversation: str) -> None:
+        async def silent() -> None:
+            while await room.store.answers.running(user, conversation):
+                await asyncio.sleep(0.05)
+
+        try:
+            await asyncio.wait_for(silent(), STOPPING_SECONDS)
+        except TimeoutError:
+            # Its writer is dead or away; without the key what it writes can be read by nobody.
+            telemetry.event("deleted while written")
