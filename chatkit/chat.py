@@ -243,8 +243,8 @@ class ChatService(Shelf):
         names = await room.store.nodes.add(user, conversation, new, head=answer.id)
         if names[0] == question.id:
             job = await self._begin(user, conversation, answer, options)
-            if question.parent is None and self._titles:
-                room.desk.entitle(job, question.message.content)
+            if question.parent is None:
+                room.desk.entitle(job, question.message.content, by_model=self._titles)
         return Turn(names[0], names[-1])
 
     async def _begin(

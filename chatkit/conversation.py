@@ -1,10 +1,9 @@
 """A conversation: a tree of messages, of which a reader sees one path."""
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from chatkit.errors import InputError
 from chatkit.messages import Message
@@ -67,46 +66,21 @@ class Conversation:
         parent = self._existing(node).parent
         return tuple(other for other in self.nodes.values() if other.parent == parent)
 
-    def to_json(self) -> dict[str, Any]:
-        """Give everything as JSON values."""
-        return {"version": 1, "nodes": [_node_to_json(node) for node in self.nodes.values()]}
-
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Conversation":
-        """Rebuild a conversation that `to_json` wrote.
+    def of(cls, nodes: Iterable[Node]) -> "Conversation":
+        """Make a tree of messages that are there already, parents before children.
 
         Raises:
-            InputError: the value is of another form, or a parent comes after its child.
+            InputError: a parent is missing.
         """
         conversation = cls()
-        try:
-            for node in _nodes_from_json(value):
-                if node.parent is not None:
-                    conversation._existing(node.parent)
-                conversation.nodes[node.id] = node
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"This is not a saved conversation ({error}); choose a file that chatkit saved."
-            ) from None
+        for node in nodes:
+            if node.parent is not None:
+                conversation._existing(node.parent)
+            conversation.nodes[node.id] = node
         return conversation
 
     def _existing(self, id: str) -> Node:
         if id not in self.nodes:
             raise InputError(f"There is no message {id!r} in this conversation; see its path.")
         return self.nodes[id]
-
-
-def _node_to_json(node: Node) -> dict[str, Any]:
-    return {
-        "id": node.id,
-        "parent": node.parent,
-        "role": node.message.role,
-        "content": node.message.content,
-        "created": node.created.isoformat(),
-    }
-
-
-def _nodes_from_json(value: Mapping[str, Any]) -> Iterator[Node]:
-    for row in value["nodes"]:
-        message = Message(row["role"], row["content"])
-        yield Node(row["id"], row["parent"], message, datetime.fromisoformat(row["created"]))

@@ -118,3 +118,14 @@ class DatabaseVersion(ChatkitError):
 
 class KeyUnavailable(ChatkitError):
     """A key is missing, or is not the one that sealed the text."""
+
+
+def error_of(kind: str, sentence: str) -> ChatkitError:
+    """Make the error again of which only the kind and the sentence were kept."""
+    waiting: list[type[ChatkitError]] = [ChatkitError]
+    while waiting:
+        found = waiting.pop()
+        if found.__name__ == kind:
+            return found(sentence)
+        waiting += found.__subclasses__()
+    return EngineError(sentence)

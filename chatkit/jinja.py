@@ -7,6 +7,7 @@ controls and the `generation` block).
 
 import datetime
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jinja2
@@ -16,6 +17,7 @@ import jinja2.parser
 import jinja2.sandbox
 
 from chatkit.errors import TemplateError
+from chatkit.messages import Message
 
 
 class _GenerationBlock(jinja2.ext.Extension):
@@ -49,6 +51,30 @@ def compile_template(source: str) -> jinja2.Template:
             f"The chat template is broken in line {error.lineno} ({error.message}); "
             "take the one that the model's publisher ships."
         ) from error
+
+
+def as_dictionary(message: Message, cover: Callable[[str], str]) -> dict[str, Any]:
+    """Give a message in the form that chat templates read.
+
+    Args:
+        message: the message.
+        cover: what is done to each of its texts.
+    """
+    dictionary: dict[str, Any] = {"role": message.role, "content": cover(message.content)}
+    if message.name is not None:
+        dictionary["name"] = cover(message.name)
+    if message.reasoning:
+        dictionary["reasoning_content"] = cover(message.reasoning)
+    if message.tool_calls:
+        dictionary["tool_calls"] = [
+            {
+                "type": "function",
+                "id": call.id,
+                "function": {"name": call.name, "arguments": cover(call.arguments)},
+            }
+            for call in message.tool_calls
+        ]
+    return dictionary
 
 
 def _raise_exception(message: str) -> None:

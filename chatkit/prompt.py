@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from chatkit.errors import InputError
 from chatkit.messages import Message
+from chatkit.rendering import Rendering
 from chatkit.template import ChatTemplate
 
 
@@ -32,11 +33,22 @@ def build_prompt(template: ChatTemplate, messages: Sequence[Message]) -> Prompt:
         InputError: there is nothing to answer: no message, or an empty last one.
         TemplateError: the template refuses the messages.
     """
+    check_question(messages)
+    return rendered_prompt(template, messages, template.rendering(messages))
+
+
+def rendered_prompt(
+    template: ChatTemplate, messages: Sequence[Message], rendering: Rendering
+) -> Prompt:
+    """Make a prompt of what `template` has rendered already."""
+    return Prompt(rendering.ids, rendering.text, tuple(messages), str(template.identity))
+
+
+def check_question(messages: Sequence[Message]) -> None:
+    """Refuse a conversation that does not end with something to answer.
+
+    Raises:
+        InputError: there is no message, or the last one is empty.
+    """
     if not messages or not messages[-1].content.strip():
         raise InputError("The message is empty; write something to send.")
-    return Prompt(
-        template.render(messages),
-        template.text(messages),
-        tuple(messages),
-        str(template.identity),
-    )

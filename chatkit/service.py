@@ -9,8 +9,9 @@ from chatkit.models import Models, shared_models
 from chatkit.rooms import lasting_room, temporary_room
 from chatkit.settings import Settings, settings
 
+_Key = tuple[Settings, Models, bool]
 _shared: WeakKeyDictionary[
-    asyncio.AbstractEventLoop, dict[Settings, asyncio.Future[ChatService]]
+    asyncio.AbstractEventLoop, dict[_Key, asyncio.Future[ChatService]]
 ] = WeakKeyDictionary()
 
 
@@ -48,21 +49,25 @@ async def open_chat_service(
     return service
 
 
-async def shared_service() -> ChatService:
+async def shared_service(models: Models | None = None, *, titles: bool = True) -> ChatService:
     """Give the service of this event loop and these settings, opened when it is first asked for.
+
+    Args:
+        models: lends engines; those that the process shares when None.
+        titles: whether the model gives new conversations a title.
 
     Raises: as `open_chat_service`.
     """
     opened = _shared.setdefault(asyncio.get_running_loop(), {})
-    now = settings()
-    if now not in opened:
-        opened[now] = asyncio.ensure_future(open_chat_service(now, shared_models()))
+    key = (settings(), models or shared_models(), titles)
+    if key not in opened:
+        opened[key] = asyncio.ensure_future(open_chat_service(*key[:2], titles=titles))
     try:
-        return await asyncio.shield(opened[now])
+        return await asyncio.shield(opened[key])
     except BaseException:
         # What failed is tried again by whoever asks next; who left early takes nothing along.
-        if opened[now].done():
-            opened.pop(now, None)
+        if opened[key].done():
+            opened.pop(key, None)
         raise
 
 

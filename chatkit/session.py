@@ -1,26 +1,30 @@
 """The face for notebooks and terminals: `chatkit.load("smollm2-135m").chat()`."""
 
-import json
 import sys
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
-from chatkit.background import iterate, wait_for
-from chatkit.conversation import Conversation, Node
+from chatkit.answer_stream import AnswerStream
+from chatkit.answering.checks import checked_text
+from chatkit.answering.options import AnswerOptions
+from chatkit.background import wait_for
+from chatkit.chat import ChatService, Turn
+from chatkit.conversation import Conversation
 from chatkit.display import Display, best_display
-from chatkit.engine import Delta, observed
+from chatkit.engine import Delta
 from chatkit.engines.opening import LoadOptions
 from chatkit.engines.weights import Quantize
 from chatkit.errors import InputError
-from chatkit.messages import Message, assistant, check_text, user
+from chatkit.exchange.own import write_json
+from chatkit.exchange.reading import read_conversations
+from chatkit.messages import Message
 from chatkit.messages import system as system_message
 from chatkit.models import Models, shared_models
-from chatkit.prompt import build_prompt
 from chatkit.reply import Reply
 from chatkit.sampling import Sampling
-from chatkit.telemetry import request
+from chatkit.service import shared_service
+from chatkit.shelf import LOCAL_USER
+from chatkit.store.records import ConversationSettings, NodeRecord
 
 
 def load(
@@ -66,14 +70,29 @@ class Model:
     def __repr__(self) -> str:
         return f"<Model {self.name}>"
 
-    def chat(self, *, system: str | None = None, sampling: Sampling | None = None) -> "Chat":
-        """Begin a conversation.
+    def chat(
+        self,
+        *,
+        system: str | None = None,
+        sampling: Sampling | None = None,
+        conversation: str | None = None,
+        temporary: bool = False,
+    ) -> "Chat":
+        """Begin a conversation, or go on with one that is stored.
 
         Args:
             system: the system prompt; None leaves it to the template.
             sampling: how answers are drawn; None leaves it to the model.
+            conversation: the name of a stored one, from `python -m chatkit conversations list`.
+            temporary: keep it in memory only; it ends with this process.
+
+        Raises:
+            NotFound: there is no conversation of this name.
         """
-        return Chat(self, system=system, sampling=sampling)
+        chat = Chat(self, system=system, sampling=sampling, temporary=temporary)
+        if conversation is not None:
+            chat.resume(conversation)
+        return chat
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of plain text."""
@@ -83,19 +102,13 @@ class Model:
         """Count the tokens of a conversation as the model would be given it."""
         return wait_for(self._count_prompt(messages))
 
-    async def stream(
-        self, messages: tuple[Message, ...], sampling: Sampling
-    ) -> AsyncGenerator[Delta, None]:
-        """Answer a conversation piece by piece.
+    def options(self, sampling: Sampling) -> AnswerOptions:
+        """Say that this model is to answer, and how."""
+        return AnswerOptions(self.name, sampling, self._options)
 
-        Raises: as `Engine.stream`.
-        """
-        with request():
-            async with self._models.use(self.name, self._options) as engine:
-                prompt = build_prompt(engine.template, messages)
-                async with aclosing(observed(engine, prompt, sampling)) as deltas:
-                    async for delta in deltas:
-                        yield delta
+    def service(self) -> ChatService:
+        """Give the chat service of this process that lends this model."""
+        return wait_for(shared_service(self._models, titles=False))
 
     async def _count(self, text: str) -> int:
         async with self._models.use(self.name, self._options) as engine:
@@ -109,12 +122,15 @@ class Model:
 class Chat:
     """A conversation with a model; nothing that was said is lost by asking again or editing.
 
+    It is stored as it goes, under the user `local`, and can be resumed in another process.
+
     Args:
         model: who answers.
         system: the system prompt; None leaves it to the template.
         sampling: how answers are drawn.
         display: shows answers while they come; None chooses for a notebook, a terminal or
             neither.
+        temporary: keep it in memory only.
     """
 
     def __init__(
@@ -124,30 +140,56 @@ class Chat:
         system: str | None = None,
         sampling: Sampling | None = None,
         display: Display | None = None,
+        temporary: bool = False,
     ) -> None:
         self.model = model
-        self.system = system
         self.sampling = sampling or Sampling()
-        self.conversation = Conversation()
-        self.head: str | None = None
-        self._asked: Node | None = None
         self.display = display or best_display(sys.stdout)
+        self.id: str | None = None
+        self.head: str | None = None
+        self._settings = ConversationSettings(system)
+        self._temporary = temporary
+        self._asked: str | None = None
 
     @property
-    def path(self) -> tuple[Node, ...]:
+    def system(self) -> str | None:
+        """The system prompt, which counts from the next answer on; None leaves it out."""
+        return self._settings.system
+
+    @system.setter
+    def system(self, text: str | None) -> None:
+        self._settings = ConversationSettings(text, self._settings.policy)
+        if self.id is not None:
+            wait_for(self._service.configure(LOCAL_USER, self.id, self._settings))
+
+    @property
+    def path(self) -> tuple[NodeRecord, ...]:
         """The messages from the first to the current one."""
-        return self.conversation.path(self.head)
+        if self.id is None:
+            return ()
+        nodes = self._service.room(self.id).store.nodes
+        return wait_for(nodes.path(LOCAL_USER, self.id, self.head))
+
+    @property
+    def conversation(self) -> Conversation:
+        """The whole tree as it is now."""
+        if self.id is None:
+            return Conversation()
+        nodes = self._service.room(self.id).store.nodes
+        tree = wait_for(nodes.tree(LOCAL_USER, self.id))
+        return Conversation.of(node.as_node for node in tree if node.kind == "message")
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """What the model sees, the system prompt included."""
+        """What was said on the path, the system prompt included."""
         said = tuple(node.message for node in self.path)
         return (system_message(self.system), *said) if self.system else said
 
     @property
     def tokens(self) -> int:
         """How many tokens the conversation takes in the window so far."""
-        return self.model.count_prompt(self.messages) if self.messages else 0
+        messages = self.messages
+        return self.model.count_prompt(messages) if messages else 0
 
     def send(self, text: str, *, sampling: Sampling | None = None) -> Reply:
         """Ask and wait for the answer, which shows itself while it comes.
@@ -160,17 +202,17 @@ class Chat:
 
         Raises:
             InputError: the text is empty or no valid Unicode.
-            PromptTooLong: the conversation fills the window; it is left as it was.
+            PromptTooLong: the question does not fit into the window.
             EngineError: the engine failed.
         """
-        return self._answer(self._question(text, self.head), sampling)
+        return self._answer(self._send(text, self.head, sampling))
 
     def stream(self, text: str, *, sampling: Sampling | None = None) -> Iterator[Delta]:
         """Ask, and give the answer piece by piece instead of showing it.
 
         Args and raises: as `send`.
         """
-        yield from self._deltas(self._question(text, self.head), sampling)
+        yield from self._deltas(self._send(text, self.head, sampling))
 
     def retry(self, *, sampling: Sampling | None = None) -> Reply:
         """Ask the last question again; the new answer stands beside the old one.
@@ -178,7 +220,9 @@ class Chat:
         Raises:
             InputError: nothing was asked yet.
         """
-        return self._answer(self._last_question(), sampling)
+        question, options = self._last_question(), self._options(sampling)
+        again = self._service.regenerate(LOCAL_USER, str(self.id), question, options)
+        return self._answer(wait_for(again))
 
     def edit(self, text: str, *, sampling: Sampling | None = None) -> Reply:
         """Ask something else in place of the last question; the old branch stays.
@@ -186,83 +230,107 @@ class Chat:
         Raises:
             InputError: nothing was asked yet, or the text is empty.
         """
-        return self._answer(self._question(text, self._last_question().parent), sampling)
+        question, options = self._last_question(), self._options(sampling)
+        other = self._service.edit(LOCAL_USER, str(self.id), question, text, options)
+        return self._answer(wait_for(other))
 
     def checkout(self, node: str | None) -> None:
         """Go to any message, to go on from there; None is the very beginning.
 
         Raises:
-            InputError: there is no such message.
+            NotFound: there is no such message.
         """
-        path = self.conversation.path(node)
-        questions = [one for one in path if one.message.role == "user"]
-        self.head, self._asked = node, questions[-1] if questions else None
+        if self.id is None:
+            raise InputError("Nothing was asked yet; send a message first.")
+        nodes = self._service.room(self.id).store.nodes
+        wait_for(nodes.set_head(LOCAL_USER, self.id, node))
+        self._stand_at(node)
 
-    def save(self, path: Path | str) -> None:
-        """Write the whole tree to a JSON file, in one step.
+    def resume(self, conversation: str) -> None:
+        """Go on with a stored conversation, where its reader stood.
 
         Raises:
+            NotFound: there is no conversation of this name.
+        """
+        record = wait_for(self._service.conversation(LOCAL_USER, conversation))
+        self.id, self._settings = conversation, record.settings
+        self._stand_at(record.head)
+
+    def save(self, path: Path | str) -> None:
+        """Write the whole conversation to a JSON file, in one step.
+
+        Raises:
+            InputError: nothing was said yet.
             OSError: the file cannot be written; what was there before is untouched.
         """
-        value = self.conversation.to_json() | {"head": self.head, "system": self.system}
+        if self.id is None:
+            raise InputError("Nothing was said yet, so there is nothing to save.")
+        conversations = wait_for(self._service.export(LOCAL_USER, [self.id]))
         target = Path(path)
         draft = target.with_name(f".{target.name}.draft")
-        draft.write_text(json.dumps(value, ensure_ascii=False, indent=1), "utf-8")
+        with draft.open("w", encoding="utf-8") as file:
+            write_json(conversations, file)
         draft.replace(target)
 
     def open(self, path: Path | str) -> None:
-        """Take up a conversation that `save` wrote.
+        """Take up the first conversation of a file; it is stored as a new one.
 
         Raises:
-            InputError: the file holds no saved conversation.
+            ImportRefused: the file holds no conversation that can be read.
         """
-        try:
-            value = json.loads(Path(path).read_text("utf-8"))
-        except ValueError:
-            raise InputError(f"{path} is no JSON; choose a file that chatkit saved.") from None
-        self.conversation = Conversation.from_json(value)
-        self.system = value.get("system")
-        self.checkout(value.get("head"))
+        found = read_conversations(Path(path))
+        ids = wait_for(self._service.import_conversations(LOCAL_USER, found[:1]))
+        self.resume(ids[0])
 
-    def _question(self, text: str, parent: str | None) -> Node:
-        check_text(text)
-        if not text.strip():
-            raise InputError("The message is empty; write something to send.")
-        return self.conversation.add(user(text), parent)
+    @property
+    def _service(self) -> ChatService:
+        return self.model.service()
 
-    def _last_question(self) -> Node:
+    def _options(self, sampling: Sampling | None) -> AnswerOptions:
+        return self.model.options((sampling or Sampling()).over(self.sampling))
+
+    def _send(self, text: str, parent: str | None, sampling: Sampling | None) -> Turn:
+        text = checked_text(text)
+        service = self._service
+        if self.id is None:
+            begin = service.begin(LOCAL_USER, self._settings, temporary=self._temporary)
+            self.id = wait_for(begin)
+        options = self._options(sampling)
+        return wait_for(service.send(LOCAL_USER, self.id, text, options, parent=parent))
+
+    def _stand_at(self, head: str | None) -> None:
+        self.head = head
+        questions = [node.id for node in self.path if node.message.role == "user"]
+        self._asked = questions[-1] if questions else None
+
+    def _last_question(self) -> str:
         if self._asked is None:
             raise InputError("Nothing was asked yet; send a message first.")
         return self._asked
 
-    def _answer(self, question: Node, sampling: Sampling | None) -> Reply:
-        last = Delta("")
-        finish: Literal["stop", "length", "stopped"] = "stopped"
+    def _answer(self, turn: Turn) -> Reply:
+        last, shown = Delta(""), 0
         self.display.begin()
         try:
-            for last in self._deltas(question, sampling):
+            for last in self._deltas(turn):
                 self.display.show(last.text)
-            finish = last.finish or finish
+                shown += len(last.text)
         except KeyboardInterrupt:
-            if self.head == question.parent:
+            if self.head != turn.answer:
                 raise
+            # What came between the last piece shown and the stop is in the conversation too.
+            self.display.show(self.path[-1].message.content[shown:])
+            last = Delta("")
         finally:
             self.display.end()
-        answer = self.path[-1]
-        return Reply(answer.message.content, finish, last.usage, answer.id)
+        text = self.path[-1].message.content
+        return Reply(text, last.finish or "stopped", last.usage, turn.answer)
 
-    def _deltas(self, question: Node, sampling: Sampling | None) -> Iterator[Delta]:
-        """Stream the answer to a question, and keep it however it ends."""
-        self._asked = question
-        said = tuple(node.message for node in self.conversation.path(question.id))
-        messages = (system_message(self.system), *said) if self.system else said
-        drawn = (sampling or Sampling()).over(self.sampling)
-        text, finished = "", False
+    def _deltas(self, turn: Turn) -> Iterator[Delta]:
+        """Stream an answer, and stand where it leaves the conversation."""
+        self._asked = turn.question
+        stream = AnswerStream(self._service, str(self.id), turn)
         try:
-            for delta in iterate(self.model.stream(messages, drawn)):
-                text += delta.text
-                finished = delta.finish is not None
-                yield delta
+            yield from stream.deltas()
         finally:
-            if text or finished:
-                self.head = self.conversation.add(assistant(text), question.id).id
+            self.head = stream.head

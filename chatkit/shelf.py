@@ -1,6 +1,7 @@
 """A user's conversations apart from asking: lists, shows, renames, forks, searches and deletes."""
 
 import asyncio
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from chatkit import telemetry
 from chatkit.answering.checks import checked_title
 from chatkit.cache import AnswerCache
 from chatkit.errors import InputError
+from chatkit.ledger import Ledger
 from chatkit.messages import check_text
 from chatkit.rooms import Room, is_temporary, temporary_id
 from chatkit.store.conversations import Cursor, NewConversation
@@ -15,6 +17,8 @@ from chatkit.store.opening import Store
 from chatkit.store.records import ConversationRecord, ConversationSettings, Feedback, NodeRecord
 from chatkit.store.search import Hit
 
+# Who talks in a notebook or a terminal of their own.
+LOCAL_USER = "local"
 STOPPING_SECONDS = 5.0
 
 
@@ -181,13 +185,14 @@ class Shelf:
         await room.store.nodes.pin(user, conversation, node, pinned)
         room.paths.forget(conversation)
 
-    async def ledger(self, user: str, conversation: str, node: str) -> str | None:
+    async def ledger(self, user: str, conversation: str, node: str) -> Ledger | None:
         """Give what was put into the model's window for an answer, and what was left out.
 
         Raises:
             NotFound: the conversation does not exist, or is someone else's.
         """
-        return await self.room(conversation).store.answers.ledger(user, conversation, node)
+        text = await self.room(conversation).store.answers.ledger(user, conversation, node)
+        return Ledger.from_json(json.loads(text)) if text else None
 
     async def search(self, user: str, query: str, limit: int = 20) -> tuple[Hit, ...]:
         """Find a user's messages by their words, the best first.

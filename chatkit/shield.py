@@ -21,6 +21,16 @@ class Spellings:
         self.beginnings = frozenset(text[:cut] for text in whole for cut in range(1, len(text)))
         self.endings = frozenset(text[cut:] for text in whole for cut in range(1, len(text)))
         self.longest = len(whole[0]) if whole else 0
+        self._firsts = frozenset(text[0] for text in whole)
+        self._lasts = frozenset(text[-1] for text in whole)
+
+    def may_begin_in(self, text: str) -> bool:
+        """Whether a spelling could begin in this short text; a quick look spares a slow one."""
+        return not self._firsts.isdisjoint(text)
+
+    def may_end_in(self, text: str) -> bool:
+        """Whether a spelling could end in this short text."""
+        return not self._lasts.isdisjoint(text)
 
 
 class Shield:
@@ -71,6 +81,8 @@ class Shield:
     def _cover_end(self, text: str) -> str:
         """Look at the end without its white space, which templates may trim."""
         body = text.rstrip()
+        if not self._spellings.may_begin_in(body[-self._spellings.longest :]):
+            return text
         for length in range(min(self._spellings.longest, len(body)), 0, -1):
             if body[-length:] in self._spellings.beginnings:
                 return body[:-length] + self._swap(body[-length:]) + text[len(body) :]
@@ -78,6 +90,8 @@ class Shield:
 
     def _cover_start(self, text: str) -> str:
         body = text.lstrip()
+        if not self._spellings.may_end_in(body[: self._spellings.longest]):
+            return text
         for length in range(min(self._spellings.longest, len(body)), 0, -1):
             if body[:length] in self._spellings.endings:
                 return text[: len(text) - len(body)] + self._swap(body[:length]) + body[length:]
@@ -86,4 +100,4 @@ class Shield:
 
 def _unused_private_characters(texts: Iterable[str]) -> Iterator[str]:
     used = {character for text in texts for character in _PRIVATE.findall(text)}
-    return (chr(code) for code in range(0xF0000, 0xFFFFE) if chr(code) not in used)
+    yield from (chr(code) for code in range(0xF0000, 0xFFFFE) if chr(code) not in used)

@@ -8,10 +8,13 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from chatkit.errors import TemplateError
-from chatkit.jinja import compile_template
+from chatkit.jinja import as_dictionary, compile_template
+from chatkit.marks import Mark, Marks, Place, Reading, search
 from chatkit.messages import Message
+from chatkit.rendering import Cutter, Rendering
+from chatkit.scales import Scales, Weight
 from chatkit.shield import Shield, Spellings
-from chatkit.tokenizer import Token, Tokenizer
+from chatkit.tokenizer import Tokenizer
 
 
 class Masked(NamedTuple):
@@ -19,6 +22,18 @@ class Masked(NamedTuple):
 
     ids: tuple[int, ...]
     trained: tuple[bool, ...]
+
+
+class Added(NamedTuple):
+    """About how many tokens a template writes by itself.
+
+    Args:
+        once: in any prompt.
+        each: around each message.
+    """
+
+    once: float
+    each: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +84,8 @@ class ChatTemplate:
         self.source = source
         self._compiled = compile_template(source)
         self._spellings = Spellings(tokenizer.control)
+        self._cutter = Cutter(tokenizer, self._spellings.whole)
+        self._scales = Scales(tokenizer, self._spellings.whole)
 
     @cached_property
     def identity(self) -> TemplateIdentity:
@@ -81,6 +98,28 @@ class ChatTemplate:
             self.tokenizer.eos,
             self._default_system(),
         )
+
+    @cached_property
+    def takes_system(self) -> bool:
+        """Whether it writes a system message; some templates refuse one, some drop it."""
+        probe, question = "\ue010", Message("user", "\ue011")
+        try:
+            return probe in self.text([Message("system", probe), question])
+        except TemplateError:
+            return False
+
+    @cached_property
+    def added(self) -> Added:
+        """What it writes by itself, measured on a turn; a guess where it refuses the turn."""
+        question, reply = Message("user", "a"), Message("assistant", "b")
+        try:
+            one = self.rendering([question]).tokens - self.weigh(question).tokens
+            three = self.rendering([question, reply, question]).tokens
+        except TemplateError:
+            return Added(0, 5)
+        texts = 2 * self.weigh(question).tokens + self.weigh(reply).tokens
+        each = (three - texts - one) / 2
+        return Added(one - each, each)
 
     def text(self, messages: Sequence[Message], *, answer: bool = True) -> str:
         """Render to text, as a person may read it.
@@ -100,8 +139,38 @@ class ChatTemplate:
 
         Args and raises: as `text`.
         """
+        return self.rendering(messages, answer=answer).ids
+
+    def rendering(self, messages: Sequence[Message], *, answer: bool = True) -> Rendering:
+        """Render once, to ids and to text.
+
+        Args and raises: as `text`.
+        """
+        return self._rendering(messages, self._shield(messages), answer)
+
+    def places(self, messages: Sequence[Message], rendering: Rendering) -> list[Place]:
+        """Find where the messages stand in their rendering, in the order of its text.
+
+        A message that the template leaves out has no place; one that it repeats has several.
+
+        Args:
+            messages: the conversation.
+            rendering: what `rendering` made of it, ready for an answer.
+        """
         shield = self._shield(messages)
-        return tuple(token.id for token in self._tokens(messages, shield, answer))
+        for reading in self._readings(messages, shield, True, Marks.mark_message):
+            if reading.text == rendering.text:
+                return reading.places
+        return search([message.content for message in messages], rendering.text)
+
+    def weigh(self, message: Message) -> Weight:
+        """Tell what a message brings into any prompt; remembered, since counting takes long."""
+        return self._scales.weigh(message)
+
+    def forget(self) -> None:
+        """Forget what was remembered of people's texts, as when some of it was erased."""
+        self._scales.forget()
+        self.tokenizer.forget()
 
     def neutralised(self, messages: Sequence[Message]) -> tuple[str, ...]:
         """Name the control tokens whose spelling occurs inside these messages."""
@@ -119,22 +188,21 @@ class ChatTemplate:
                 no control token ends its turn.
         """
         shield = self._shield(messages)
-        tokens = list(self._tokens(messages, shield, answer=False))
-        spans = self._answer_spans(messages, shield)
-        trained = [False] * len(tokens)
-        text = self._joined(self._render(messages, shield, answer=False), shield)
-        for start, end in spans:
-            turn_end = self._turn_end(end, tokens, text)
-            for index, token in enumerate(tokens):
-                trained[index] |= token.end > start and token.end <= turn_end
-        return Masked(tuple(token.id for token in tokens), tuple(trained))
+        rendering = self._rendering(messages, shield, answer=False)
+        trained = [False] * rendering.tokens
+        for answer in self._answers(messages, shield, rendering.text):
+            turn_end = self._turn_end(answer.end, rendering)
+            for index in range(rendering.ended(answer.start), rendering.ended(turn_end)):
+                trained[index] = True
+        return Masked(rendering.ids, tuple(trained))
 
     def _shield(self, messages: Sequence[Message]) -> Shield:
         texts = [part for m in messages for part in (m.content, m.name or "", m.reasoning)]
-        return Shield(self._spellings, [*texts, self.source])
+        arguments = [call.arguments for m in messages for call in m.tool_calls]
+        return Shield(self._spellings, [*texts, *arguments, self.source])
 
     def _render(self, messages: Sequence[Message], shield: Shield, answer: bool) -> str:
-        return self._render_dictionaries([_as_dictionary(m, shield) for m in messages], answer)
+        return self._render_dictionaries([as_dictionary(m, shield.cover) for m in messages], answer)
 
     def _render_dictionaries(self, messages: list[dict[str, Any]], answer: bool) -> str:
         try:
@@ -152,80 +220,55 @@ class ChatTemplate:
                 "check their roles and their order."
             ) from error
 
-    def _tokens(self, messages: Sequence[Message], shield: Shield, answer: bool) -> Iterator[Token]:
+    def _rendering(self, messages: Sequence[Message], shield: Shield, answer: bool) -> Rendering:
         rendered = self._render(messages, shield, answer)
-        position = 0
-        for text, control in self._pieces(rendered):
-            if control is None:
-                plain = shield.uncover(text)
-                yield from self._encode(plain, position)
-                position += len(plain)
-            else:
-                yield Token(self.tokenizer.control[control].id, position, position + len(control))
-                position += len(control)
+        return Rendering(
+            shield.uncover(rendered), list(self._cutter.pieces(rendered, shield.uncover))
+        )
 
-    def _pieces(self, rendered: str) -> Iterator[tuple[str, str | None]]:
-        """Cut at control tokens: pieces of text, and control tokens, in their order."""
-        start, strip_left = 0, False
-        for hit in [*self._spellings.whole.finditer(rendered), None]:
-            text = rendered[start : hit.start() if hit else len(rendered)]
-            control = self.tokenizer.control[hit.group()] if hit else None
-            text = text.lstrip() if strip_left else text
-            text = text.rstrip() if control and control.lstrip else text
-            if text:
-                yield text, None
-            if hit and control:
-                yield control.text, control.text
-                start, strip_left = hit.end(), control.rstrip
-
-    def _encode(self, text: str, position: int) -> Iterator[Token]:
-        for token in self.tokenizer.encode(text, begins=position == 0):
-            yield Token(token.id, token.start + position, token.end + position)
-
-    def _answer_spans(self, messages: Sequence[Message], shield: Shield) -> list[tuple[int, int]]:
-        """Find where each answer begins and ends in the text, with markers that leave no trace."""
+    def _readings(
+        self, messages: Sequence[Message], shield: Shield, answer: bool, mark: Mark
+    ) -> Iterator[Reading]:
+        """Render with marks around texts, outside and inside of their outer white space."""
         opening, closing = shield.fresh(), shield.fresh()
-        rendered = self._render(messages, shield, answer=False)
-        answers = sum(message.role == "assistant" for message in messages)
-        # Markers inside the outer white space suit a template that trims its answers.
         for inside in (False, True):
-            marked = self._render_dictionaries(
-                [_marked(m, shield, opening, closing, inside) for m in messages], answer=False
-            )
-            plain = marked.replace(opening, "").replace(closing, "")
-            counts = {marked.count(opening), marked.count(closing)}
-            if plain == rendered and counts == {answers}:
-                return _marked_spans(self._joined(marked, shield), opening, closing)
+            marks = Marks(opening, closing, inside=inside)
+            dictionaries = [as_dictionary(message, shield.cover) for message in messages]
+            for index, dictionary in enumerate(dictionaries):
+                mark(marks, index, dictionary)
+            try:
+                marked = self._render_dictionaries(dictionaries, answer)
+            except TemplateError:
+                continue
+            yield marks.read(shield.uncover(marked))
+
+    def _answers(self, messages: Sequence[Message], shield: Shield, text: str) -> list[Place]:
+        """Find where each answer begins and ends, with marks that leave no trace."""
+        answers = [i for i, message in enumerate(messages) if message.role == "assistant"]
+        for reading in self._readings(messages, shield, False, Marks.mark_answer):
+            found = sorted(place.message for place in reading.places)
+            if reading.text == text and reading.paired and found == answers:
+                return reading.places
         raise TemplateError(
             "The chat template drops or rewrites an assistant's answer, so what would be "
             "trained cannot be proved; train on conversations that it keeps whole."
         )
 
-    def _joined(self, rendered: str, shield: Shield) -> str:
-        """Give the text in the coordinates of `_tokens`: stripped beside control tokens."""
-        return "".join(
-            text if control else shield.uncover(text) for text, control in self._pieces(rendered)
-        )
-
-    def _turn_end(self, end: int, tokens: list[Token], text: str) -> int:
+    def _turn_end(self, end: int, rendering: Rendering) -> int:
         """Find where the control token after an answer ends, as a position in the text."""
-        after = (t for t in tokens if t.start >= end and t.id in self._control_ids)
+        after = (p for p in rendering.pieces if p.control and p.start >= end)
         closing = next(after, None)
         if closing is None:
             raise TemplateError(
                 "No control token ends an assistant's turn in this chat template, so a trained "
                 "model would never learn to stop; use a template that closes each turn."
             )
-        if text[end : closing.start].strip():
+        if between := rendering.text[end : closing.start].strip():
             raise TemplateError(
-                f"The chat template writes {text[end : closing.start]!r} after an answer, which "
+                f"The chat template writes {between!r} after an answer, which "
                 "would be trained too; use a template that closes each turn at once."
             )
-        return closing.end
-
-    @cached_property
-    def _control_ids(self) -> frozenset[int]:
-        return frozenset(token.id for token in self.tokenizer.control.values())
+        return closing.start + closing.encoded.ends[-1]
 
     def _default_system(self) -> str:
         """Find what the template says by itself, by comparing it with a system message given."""
@@ -243,49 +286,3 @@ class ChatTemplate:
         if not (head.startswith(before) and head.endswith(after)):
             return ""
         return head[len(before) : len(head) - len(after)]
-
-
-def _as_dictionary(message: Message, shield: Shield) -> dict[str, Any]:
-    dictionary: dict[str, Any] = {
-        "role": message.role,
-        "content": shield.cover(message.content),
-    }
-    if message.name is not None:
-        dictionary["name"] = shield.cover(message.name)
-    if message.reasoning:
-        dictionary["reasoning_content"] = shield.cover(message.reasoning)
-    if message.tool_calls:
-        dictionary["tool_calls"] = [
-            {
-                "type": "function",
-                "id": call.id,
-                "function": {"name": call.name, "arguments": shield.cover(call.arguments)},
-            }
-            for call in message.tool_calls
-        ]
-    return dictionary
-
-
-def _marked(
-    message: Message, shield: Shield, opening: str, closing: str, inside: bool
-) -> dict[str, Any]:
-    dictionary = _as_dictionary(message, shield)
-    if message.role == "assistant":
-        content: str = dictionary["content"]
-        inner = content.strip() if inside else content
-        before, after = content.split(inner, 1) if inner else ("", "")
-        dictionary["content"] = f"{before}{opening}{inner}{closing}{after}"
-    return dictionary
-
-
-def _marked_spans(marked: str, opening: str, closing: str) -> list[tuple[int, int]]:
-    spans: list[tuple[int, int]] = []
-    position = start = 0
-    for character in marked:
-        if character == opening:
-            start = position
-        elif character == closing:
-            spans.append((start, position))
-        else:
-            position += 1
-    return spans

@@ -1,6 +1,8 @@
 """Text to token ids and back, with control tokens kept strictly apart from text."""
 
 import json
+import sys
+from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,9 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chatkit.errors import ModelFileError
+from chatkit.remembered import Remembered
 
 if TYPE_CHECKING:
     import tokenizers
+
+REMEMBERED_BYTES = 32 * 1024 * 1024
+_ENTRY_BYTES = 600
 
 
 class Token(NamedTuple):
@@ -19,6 +25,14 @@ class Token(NamedTuple):
     id: int
     start: int
     end: int
+
+
+class Encoded(NamedTuple):
+    """The tokens of a text as columns: 12 bytes for each token, since many are remembered."""
+
+    ids: "array[int]"
+    starts: "array[int]"
+    ends: "array[int]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +72,7 @@ class Tokenizer:
             for id, token in self._first.get_added_tokens_decoder().items()
             if token.special
         }
+        self._pieces: Remembered[tuple[str, bool], Encoded] = Remembered(REMEMBERED_BYTES)
 
     @cached_property
     def vocabulary_size(self) -> int:
@@ -72,8 +87,30 @@ class Tokenizer:
             begins: whether the text stands at the very beginning of the input, where
                 SentencePiece models put a space in front.
         """
-        encoding = (self._first if begins else self._later).encode(text, add_special_tokens=False)
+        encoding = self._encode(text, begins)
         return [Token(id, *span) for id, span in zip(encoding.ids, encoding.offsets, strict=True)]
+
+    def encode_piece(self, text: str, *, begins: bool) -> Encoded:
+        """Encode a piece of a prompt and remember it: the next turn has most of them again.
+
+        Args: as `encode`.
+        """
+        found = self._pieces.get((text, begins))
+        if found is None:
+            encoding = self._encode(text, begins)
+            starts, ends = zip(*encoding.offsets, strict=True) if encoding.offsets else ((), ())
+            found = Encoded(array("I", encoding.ids), array("I", starts), array("I", ends))
+            size = _ENTRY_BYTES + sys.getsizeof(text) + 12 * len(found.ids)
+            self._pieces.put((text, begins), found, size)
+        return found
+
+    def count(self, text: str) -> int:
+        """Count the tokens of a text that stands somewhere inside a prompt."""
+        return len(self._encode(text, begins=False))
+
+    def forget(self) -> None:
+        """Forget all pieces, as when what people wrote was erased."""
+        self._pieces.forget()
 
     def decode(self, ids: Iterable[int]) -> str:
         """Turn ids back into text, leaving control tokens out."""
@@ -82,6 +119,9 @@ class Tokenizer:
     def decoder(self) -> "StreamDecoder":
         """Begin to decode a stream of ids one by one."""
         return StreamDecoder(self._first)
+
+    def _encode(self, text: str, begins: bool) -> "tokenizers.Encoding":
+        return (self._first if begins else self._later).encode(text, add_special_tokens=False)
 
 
 class StreamDecoder:

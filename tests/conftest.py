@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
+from chatkit.background import wait_for
 from chatkit.catalogue import find
 from chatkit.engines.llamacpp import LlamaCppEngine
 from chatkit.engines.opening import open_engine
@@ -22,11 +24,13 @@ Opened = TypeVar("Opened", LlamaCppEngine, TransformersEngine)
 
 
 @pytest.fixture(autouse=True)
-def own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A fresh, empty CHATKIT_HOME for each test."""
+def own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A fresh, empty CHATKIT_HOME for each test; what was opened there is closed after it."""
     home = tmp_path / "home"
     monkeypatch.setenv("CHATKIT_HOME", str(home))
-    return home
+    yield home
+    if "chatkit.service" in sys.modules:
+        wait_for(sys.modules["chatkit.service"].close_shared_services())
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ LAYERS = (
     ("engine", "engines", "models"),
     ("store", "live", "cache"),
     ("answering", "rooms", "shelf", "chat", "service"),
-    ("reply", "display", "session"),
+    ("reply", "display", "answer_stream", "session"),
     ("ui", "cli"),
 )
 # Within one layer: who may import whom.
@@ -46,6 +46,7 @@ ARROWS = {
     ("service", "chat"),
     ("service", "rooms"),
     ("session", "reply"),
+    ("session", "answer_stream"),
     ("session", "display"),
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -105,9 +105,15 @@ class Desk:
         finally:
             self._followers[node] -= 1
 
-    def entitle(self, job: Job, question: str) -> None:
-        """Give a new conversation a title: its first words at once, the model's own later."""
-        self._in_background(self._entitle(job, question))
+    def entitle(self, job: Job, question: str, *, by_model: bool) -> None:
+        """Give a new conversation a title: its first words at once, the model's own later.
+
+        Args:
+            job: the first answer.
+            question: the first question.
+            by_model: whether the model gives one.
+        """
+        self._in_background(self._entitle(job, question, by_model))
 
     def _forget(self, node: str, task: asyncio.Task[None]) -> None:
         self._runs.pop(node, None)
@@ -131,9 +137,11 @@ class Desk:
                 return
             await asyncio.sleep(min(1.0, seconds / 4))
 
-    async def _entitle(self, job: Job, question: str) -> None:
+    async def _entitle(self, job: Job, question: str, by_model: bool) -> None:
         rename = self._bench.store.conversations.rename
         await rename(job.user, job.conversation, short_title(question), "model")
+        if not by_model:
+            return
         await self.ended(job.node)
         node = await self._bench.store.nodes.find(job.user, job.conversation, job.node)
         if node.facts is None or node.facts.status != "done":

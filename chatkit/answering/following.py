@@ -42,10 +42,15 @@ class Following:
         node = await self._find()
         if not _open(node):
             for event in self._from_store(node, whole=True):
-                yield event
+                if event.seq > after:
+                    yield event
             return
-        async with aclosing(self._live.follow(node.id, after, self._seal)) as stream:
-            async for event in self._merged(stream):
+        # Closed from the inside out: the merging lets go of the stream before that is closed.
+        async with (
+            aclosing(self._live.follow(node.id, after, self._seal)) as stream,
+            aclosing(self._merged(stream)) as merged,
+        ):
+            async for event in merged:
                 if event.seq > self._seen:
                     self._seen = event.seq
                     yield event

@@ -47,6 +47,7 @@ class Decoding:
         self._rows = rows
         self._ends = ends
         self._cache = DynamicCache()
+        self._mask: torch.Tensor | None = None
         self._draws = [_Draw(row, model) for row in rows]
         self._running = [True] * len(rows)
 
@@ -60,11 +61,11 @@ class Decoding:
         for step in range(max(row.room for row in self._rows)):
             if logits is None:
                 return
-            tokens = self._draw(logits, step)
+            column, tokens = self._draw(logits, step)
             yield tokens
             if not any(self._running):
                 return
-            logits = self._forward([token or 0 for token in tokens])
+            logits = self._forward(column)
 
     def _read(self, stopped: Callable[[], bool]) -> "torch.Tensor | None":
         """Read the prompts, padded on the left; give the logits after them, (rows, vocabulary)."""
@@ -74,37 +75,44 @@ class Decoding:
         width = max(len(row.ids) for row in self._rows)
         padding = [width - len(row.ids) for row in self._rows]
         ids = torch.tensor(
-            [[0] * p + list(r.ids) for p, r in zip(padding, self._rows, strict=True)]
+            [[0] * p + list(r.ids) for p, r in zip(padding, self._rows, strict=True)],
+            device=device,
         )
-        mask = torch.tensor([[0] * p + [1] * (width - p) for p in padding])
-        self._mask, ids = mask.to(device), ids.to(device)
-        # A piece of nothing but padding would attend to nothing, so a batch is read whole.
-        piece = PIECE_TOKENS if len(self._rows) == 1 else width
+        if any(padding):
+            mask = [[0] * p + [1] * (width - p) for p in padding]
+            self._mask = torch.tensor(mask, device=device)
+        # A piece of nothing but padding would attend to nothing, so a padded batch is read whole.
+        piece = PIECE_TOKENS if self._mask is None else width
         logits = None
         for start in range(0, width, piece):
             if stopped():
                 return None
-            end = min(start + piece, width)
-            logits = self._call(ids[:, start:end], self._mask[:, :end])
+            logits = self._call(ids[:, start : start + piece])
         return logits
 
-    def _forward(self, tokens: list[int]) -> "torch.Tensor":
+    def _forward(self, tokens: "torch.Tensor") -> "torch.Tensor":
+        """Read one token per row, (rows, 1)."""
         import torch
 
-        one = torch.ones((len(tokens), 1), dtype=self._mask.dtype, device=self._mask.device)
-        self._mask = torch.cat([self._mask, one], dim=1)
-        ids = torch.tensor(tokens, device=self._mask.device).unsqueeze(1)
-        return self._call(ids, self._mask)
+        if self._mask is not None:
+            self._mask = torch.cat([self._mask, torch.ones_like(self._mask[:, :1])], dim=1)
+        return self._call(tokens)
 
-    def _call(self, ids: "torch.Tensor", mask: "torch.Tensor") -> "torch.Tensor":
+    def _call(self, ids: "torch.Tensor") -> "torch.Tensor":
         """Run the model on new ids, (rows, new); give the last position's logits in 32 bits."""
         import torch
 
-        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        new = ids.shape[1]
         with torch.inference_mode():
+            if self._mask is None:
+                first = self._cache.get_seq_length()
+                positions = torch.arange(first, first + new, device=ids.device).unsqueeze(0)
+            else:
+                positions = (self._mask.cumsum(1) - 1).clamp(min=0)[:, -new:]
             output = self._model(
                 input_ids=ids,
-                attention_mask=mask,
+                # Without padding there is nothing to mask, and the model need not look for it.
+                attention_mask=self._mask,
                 position_ids=positions,
                 past_key_values=self._cache,
                 use_cache=True,
@@ -113,17 +121,24 @@ class Decoding:
         logits: torch.Tensor = output.logits[:, -1].float()
         return logits
 
-    def _draw(self, logits: "torch.Tensor", step: int) -> list[int | None]:
+    def _draw(self, logits: "torch.Tensor", step: int) -> "tuple[torch.Tensor, list[int | None]]":
+        """Draw a token for each row that runs: all of them as a column, and those that count."""
+        import torch
+
+        idle = torch.zeros(1, dtype=torch.long, device=logits.device)
+        column = torch.stack(
+            [
+                draw.next(logits[index]) if self._running[index] else idle
+                for index, draw in enumerate(self._draws)
+            ]
+        )
         tokens: list[int | None] = []
-        for index, draw in enumerate(self._draws):
-            if not self._running[index]:
-                tokens.append(None)
-                continue
-            token = draw.next(logits[index])
-            tokens.append(token)
+        # All rows cross from the device at once, since each crossing waits for it.
+        for index, token in enumerate(column.flatten().tolist()):
+            tokens.append(token if self._running[index] else None)
             if token in self._ends or step + 1 >= self._rows[index].room:
                 self._running[index] = False
-        return tokens
+        return column, tokens
 
 
 class _Draw:
@@ -141,8 +156,8 @@ class _Draw:
         else:
             self._generator.manual_seed(row.sampling.seed)
 
-    def next(self, logits: "torch.Tensor") -> int:
-        """Draw one token from the logits, (vocabulary,)."""
+    def next(self, logits: "torch.Tensor") -> "torch.Tensor":
+        """Draw one token from the logits, (vocabulary,); it stays on the device, (1,)."""
         import torch
 
         scores = self._processors(self._seen, self._penalised(logits).unsqueeze(0))
@@ -151,7 +166,7 @@ class _Draw:
         else:
             token = torch.multinomial(scores.softmax(-1), 1, generator=self._generator)
         self._seen = torch.cat([self._seen, token.view(1, 1)], dim=1)
-        return int(token)
+        return token.view(1)
 
     def _penalised(self, logits: "torch.Tensor") -> "torch.Tensor":
         presence = self._sampling.presence_penalty or 0.0

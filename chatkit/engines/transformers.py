@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,7 +13,7 @@ from chatkit.engines.admission import Admission
 from chatkit.engines.bridge import Bridge
 from chatkit.engines.decoding import Decoding, Row
 from chatkit.engines.stop_strings import StopStrings
-from chatkit.engines.weights import weight_bytes
+from chatkit.engines.weights import return_memory, weight_bytes
 from chatkit.errors import ChatkitError, EngineError, Unsupported
 from chatkit.prompt import Prompt
 from chatkit.sampling import Sampling
@@ -106,6 +107,7 @@ class TransformersEngine:
         """Let the answer under way end and give the memory back."""
         await asyncio.to_thread(self._thread.shutdown)
         self.model = None
+        await asyncio.to_thread(return_memory)
 
     async def _deltas(
         self, bridge: Bridge[int | None], row: Row, times: tuple[float, float]
@@ -158,7 +160,8 @@ class TransformersEngine:
         return scores
 
     async def _on_thread(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        with _told(self.name):
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _row(self, prompt: Prompt, sampling: Sampling) -> Row:
         room = answer_room(prompt, sampling, self.context)
@@ -182,14 +185,28 @@ class TransformersEngine:
 
 def _work(name: str, decoding: Decoding, hear: Callable[[int | None], bool]) -> None:
     """Decode one row; between the pieces of a long prompt it reports None, to hear of a stop."""
-    try:
+    with _told(name):
         for tokens in decoding.steps(partial(hear, None)):
             if hear(tokens[0]):
                 return
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Say in one sentence what went wrong underneath."""
+    import torch
+
+    try:
+        yield
     except ChatkitError:
         raise
+    except torch.OutOfMemoryError as error:
+        raise EngineError(
+            f"{name} ran out of memory while it worked; shorten the conversation, let another "
+            "model go, or load it with quantize='int8' or 'int4'."
+        ) from error
     except Exception as error:
-        raise EngineError(f"{name} failed while it answered ({error}); ask again.") from error
+        raise EngineError(f"{name} failed while it worked ({error}); ask again.") from error
 
 
 def _end_ids(model: "PreTrainedModel", template: ChatTemplate) -> frozenset[int]:

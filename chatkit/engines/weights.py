@@ -1,14 +1,15 @@
 """Loads the weights of a checkpoint for the transformers engine, and weighs them."""
 
 import ctypes
+import gc
 import json
-import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from chatkit.errors import MissingExtra, ModelFileError
+from chatkit.errors import MissingExtra, ModelFileError, NotEnoughMemory
+from chatkit.loading.quiet import quiet_libraries
 from chatkit.memory import NF4_KEPT_WHOLE, NF4_SMALL_HIDDEN
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ def load_weights(
 
     Raises:
         ModelFileError: the checkpoint or the adapter is corrupt or of another base.
+        NotEnoughMemory: the device ran full while it loaded.
         MissingExtra: the package that quantises is not installed.
     """
-    _quiet_the_libraries()
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
@@ -46,13 +47,19 @@ def load_weights(
     if quantize == "int4" and device == "cpu":
         dtype = torch.bfloat16
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            checkpoint,
-            dtype=dtype,
-            device_map="auto" if torch.cuda.device_count() > 1 else device,
-            quantization_config=_quantization(checkpoint, quantize, dtype),
-            local_files_only=True,
-        )
+        with quiet_libraries():
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                checkpoint,
+                dtype=dtype,
+                device_map="auto" if torch.cuda.device_count() > 1 else device,
+                quantization_config=_quantization(checkpoint, quantize, dtype),
+                local_files_only=True,
+            )
+    except torch.OutOfMemoryError as error:
+        raise NotEnoughMemory(
+            f"The memory of {device} ran full while {checkpoint} was loaded; let another model go, "
+            "or load it with quantize='int8' or 'int4'."
+        ) from error
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelFileError(
             f"The checkpoint in {checkpoint} cannot be loaded ({_first_line(error)}); "
@@ -73,6 +80,16 @@ def best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def return_memory() -> None:
+    """Give what closed models held back to the machine; PyTorch would keep it for this process."""
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def weight_bytes(model: "torch.nn.Module") -> int:
@@ -173,12 +190,6 @@ def _release_what_was_read(model: "PreTrainedModel") -> None:
     if sys.platform == "linux":
         # The heap keeps what the quantiser freed; glibc returns it only when asked.
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _quiet_the_libraries() -> None:
-    """Keep what torchao says on import about kernels for other machines off the screen."""
-    for name in ("torchao", "torch.utils._pytree", "bitsandbytes"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _first_line(error: Exception) -> str:

@@ -4,9 +4,14 @@ import contextlib
 import io
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chatkit.errors import ModelFileError
+from chatkit.loading.quiet import quiet_libraries
 from chatkit.tokenizer import read_tokenizer
+
+if TYPE_CHECKING:
+    from transformers.utils.quantization_config import QuantizationConfigMixin
 
 
 def write_checkpoint(gguf: Path, tokenizer: Path, target: Path) -> None:
@@ -27,10 +32,13 @@ def write_checkpoint(gguf: Path, tokenizer: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     try:
-        # It draws a bar of its own, which would cross the one that the person watches.
-        with contextlib.redirect_stderr(io.StringIO()):
+        # Unpacking draws a bar that cannot be turned off, across the one that the person watches.
+        with quiet_libraries(), contextlib.redirect_stderr(io.StringIO()):
             model = AutoModelForCausalLM.from_pretrained(
-                gguf.parent, gguf_file=gguf.name, dtype=torch.float16
+                gguf.parent,
+                gguf_file=gguf.name,
+                dtype=torch.float16,
+                quantization_config=_unpacked(),
             )
     except (ValueError, KeyError, OSError, RuntimeError) as error:
         raise ModelFileError(
@@ -43,9 +51,20 @@ def write_checkpoint(gguf: Path, tokenizer: Path, target: Path) -> None:
         index = control.control[text].id if text else None
         setattr(model.config, name, index)
         setattr(model.generation_config, name, index)
-    model.save_pretrained(target, safe_serialization=True)
+    with quiet_libraries():
+        model.save_pretrained(target)
     for path in tokenizer.iterdir():
         shutil.copyfile(path, target / path.name)
+
+
+def _unpacked() -> "QuantizationConfigMixin | None":
+    """Ask transformers 5 for plain weights, which it can save; version 4 has no others."""
+    try:
+        from transformers import GgufConfig  # type: ignore[attr-defined,unused-ignore]
+    except ImportError:
+        return None
+    unpacked: QuantizationConfigMixin = GgufConfig(dequantize=True)
+    return unpacked
 
 
 def complete_tokenizer(folder: Path) -> None:

@@ -35,7 +35,7 @@ def path_query(conversation: str, head: str, limit: int) -> Select[Any]:
 def children_query(conversation: str, parents: Iterable[str | None]) -> Select[Any]:
     """The names of the messages after some others, oldest first."""
     named = [parent for parent in parents if parent is not None]
-    after = [nodes.c.parent.in_(named)] if named else []
+    after = [nodes.c.parent.in_(named)]
     if None in parents:
         after.append(nodes.c.parent.is_(None))
     return (

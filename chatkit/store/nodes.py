@@ -143,6 +143,21 @@ class Nodes:
             raise no_message(head)
         return tuple(opened(row, seal) for row in reversed(rows))
 
+    async def tree(self, user: str, conversation: str) -> tuple[NodeRecord, ...]:
+        """Give every message of a conversation and every summary, in the order they came.
+
+        Raises:
+            NotFound: the conversation does not exist, or is someone else's.
+        """
+        seal = await self._keys.of_conversation(user, conversation)
+        query = with_facts().where(nodes.c.conversation_id == conversation)
+
+        async def ask(connection: Transaction) -> list[Any]:
+            await owned(connection, user, conversation)
+            return list(await connection.execute(query.order_by(nodes.c.number)))
+
+        return tuple(opened(row, seal) for row in await self._database.read(ask))
+
     async def find(self, user: str, conversation: str, id: str) -> NodeRecord:
         """Find one message.
 

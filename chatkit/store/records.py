@@ -3,8 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
+from chatkit.conversation import Node
 from chatkit.errors import InputError
 from chatkit.messages import Message, Role, ToolCall
 
@@ -128,6 +130,11 @@ class NodeRecord:
     created: float
     pinned: bool = False
     facts: AnswerFacts | None = None
+
+    @property
+    def as_node(self) -> Node:
+        """The same message as part of a tree in memory."""
+        return Node(self.id, self.parent, self.message, datetime.fromtimestamp(self.created, UTC))
 
 
 @dataclass(frozen=True, slots=True)
