@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PORT ?= 5006
 
-.PHONY: demo test quick check bench test-slow model browser clean
+.PHONY: demo test quick check bench test-slow model browser services clean
 
 demo: .venv/installed model  ## Install, pull the default model, open the chat page.
 	@echo "Open http://localhost:$(PORT)/app"
@@ -13,13 +13,13 @@ demo: .venv/installed model  ## Install, pull the default model, open the chat p
 	    --allow-websocket-origin=localhost:$(PORT) \
 	    --allow-websocket-origin=127.0.0.1:$(PORT)
 
-test: .venv/installed-dev model browser check  ## Everything but the slow tests.
+test: .venv/installed-dev model browser services check  ## Everything but the slow tests.
 	$(BIN)/python -m pytest -m "not slow"
 
-quick: .venv/installed-dev check  ## No model, no browser: under a minute.
-	$(BIN)/python -m pytest -m "not slow and not model and not browser"
+quick: .venv/installed-dev check  ## No model, browser or server: under a minute.
+	$(BIN)/python -m pytest -m "not slow and not model and not browser and not services"
 
-test-slow: .venv/installed-dev model browser  ## What takes minutes.
+test-slow: .venv/installed-dev model browser services  ## What takes minutes.
 	$(BIN)/python -m pytest -m slow
 
 check: .venv/installed-dev  ## Format, lint and types.
@@ -27,7 +27,7 @@ check: .venv/installed-dev  ## Format, lint and types.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: .venv/installed-dev model  ## Figures, as ratios of things measured in the same run.
+bench: .venv/installed-dev model services  ## Figures, as ratios of things measured in the same run.
 	$(BIN)/python -m benchmarks
 
 model: .venv/installed
@@ -35,6 +35,9 @@ model: .venv/installed
 
 browser:
 	@sh tests/install_browser.sh "$(BIN)"
+
+services:
+	@sh tests/install_services.sh
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Generic, TypeVar
@@ -58,6 +58,10 @@ class Bounded(Generic[Key, Value]):
         self.counts[outcome] += 1
         telemetry.cache_asked(self.name, outcome)
         return None if found is None else found[1]
+
+    def __contains__(self, key: Key) -> bool:
+        """Tell whether something is remembered, without counting the question."""
+        return key in self._held
 
     def put(self, key: Key, value: Value) -> None:
         """Remember something, unless it alone is more than all may be."""
@@ -181,9 +185,19 @@ class PathCache:
         """How often something was found (`hit`) and was not (`miss`)."""
         return self._paths.counts
 
-    def get(self, conversation: str, head: str) -> tuple[NodeRecord, ...] | None:
-        """Give the path to a message, None when it is not there."""
-        return self._paths.get((conversation, head))
+    def extend(
+        self, conversation: str, tail: Sequence[NodeRecord]
+    ) -> tuple[NodeRecord, ...] | None:
+        """Give the path to the end of `tail`, when a path to one of its messages is remembered.
+
+        Args:
+            conversation: where.
+            tail: the newest messages of the path, oldest first.
+        """
+        remembered = [i for i, node in enumerate(tail) if (conversation, node.id) in self._paths]
+        place = remembered[-1] if remembered else 0
+        known = self._paths.get((conversation, tail[place].id))
+        return None if known is None else (*known, *tail[place + 1 :])
 
     def put(self, conversation: str, path: tuple[NodeRecord, ...]) -> None:
         """Remember a path in place of the shorter one that it goes on from."""

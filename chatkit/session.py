@@ -104,7 +104,8 @@ class Model:
 
     def options(self, sampling: Sampling) -> AnswerOptions:
         """Say that this model is to answer, and how."""
-        return AnswerOptions(self.name, sampling, self._options)
+        # Who compares and measures models wants every answer to be a real one.
+        return AnswerOptions(self.name, sampling, self._options, cached=False)
 
     def service(self) -> ChatService:
         """Give the chat service of this process that lends this model."""

@@ -43,7 +43,7 @@ def test_max_tokens_cuts_the_answer() -> None:
         (("smollm2-135m", "--once", "x"), b"", 1, "python -m chatkit pull smollm2-135m"),
         (("smollm2-135m@tgi", "--once", "x"), b"", 2, "use llamacpp or transformers"),
         (("scripted:", "--once", " "), b"", 2, "empty"),
-        (("scripted:", "--once", "x" * 5000), b"", 2, "shorten it"),
+        (("scripted:", "--once", "x" * 5000), b"", 2, "shorten the question"),
         (("scripted:", "--once", "x", "--temperature", "-1"), b"", 2, "temperature"),
         (("scripted:", "--once", "x", "--quantize", "int3"), b"", 2, "int8 or int4"),
         (("scripted:",), b"ok\n\xff\xfe\n", 2, "Line 2 of the input is not UTF-8"),

@@ -271,6 +271,14 @@ async def test_a_model_that_is_loaded_again_answers_anew(opened: Opener) -> None
         assert said(await service.page("ada", conversation))[-1] == "other"
 
 
+async def test_a_turn_reads_only_what_is_new(opened: Opener) -> None:
+    async with opened() as service:
+        conversation = await service.begin("ada")
+        for number in range(5):
+            await answered(service, conversation, str(number))
+        assert service.lasting.paths.counts == {"miss": 1, "hit": 4}
+
+
 async def test_a_conversation_is_named_after_its_first_question(opened: Opener) -> None:
     async with opened() as service:
         conversation = await service.begin("ada")

@@ -7,29 +7,28 @@ from chatkit.answering.job import Bench, Job
 from chatkit.answering.summaries import write_summary
 from chatkit.context import Budget, Item, Plan, Summary, plan
 from chatkit.engine import Engine
+from chatkit.errors import PromptTooLong
 from chatkit.messages import system
 from chatkit.store.nodes import NewNode
 from chatkit.store.records import ConversationSettings, NodeRecord
 
+# The question, the answer before it and the question before that: what a turn adds.
+LAST_TURN = 3
 
-async def read_path(
-    bench: Bench, user: str, conversation: str, head: str
-) -> tuple[NodeRecord, ...]:
-    """Give the path to a message, from memory where it was just read.
+
+async def read_path(bench: Bench, job: Job) -> tuple[NodeRecord, ...]:
+    """Give the path to the question, of which only the end is read where the rest was just read.
 
     Raises:
         NotFound: the conversation or the message does not exist, or is someone else's.
     """
-    found = bench.paths.get(conversation, head)
-    if found is not None:
-        return found
-    last = await bench.store.nodes.find(user, conversation, head)
-    before = bench.paths.get(conversation, last.parent) if last.parent else None
-    if before is not None:
-        path = (*before, last)
-    else:
-        path = await bench.store.nodes.path(user, conversation, head)
-    bench.paths.put(conversation, path)
+    place = (job.user, job.conversation, job.question)
+    tail = await bench.store.nodes.path(*place, limit=LAST_TURN)
+    path = bench.paths.extend(job.conversation, tail)
+    if path is None:
+        whole = tail[0].parent is None
+        path = tail if whole else await bench.store.nodes.path(*place)
+    bench.paths.put(job.conversation, path)
     return path
 
 
@@ -41,11 +40,11 @@ async def fit(bench: Bench, job: Job, engine: Engine) -> Plan:
         TemplateError: the template refuses the messages.
     """
     settings = (await bench.store.conversations.find(job.user, job.conversation)).settings
-    path = await read_path(bench, job.user, job.conversation, job.question)
+    path = await read_path(bench, job)
     items = [Item(node.id, node.message, node.pinned) for node in answered(path)]
     budget = Budget(engine.context, _answer_tokens(job, engine))
     if settings.policy != "summarise":
-        return await _plan(engine, items, settings, budget, None)
+        return await _plan_with_less_answer(engine, items, settings, budget)
     summary = await _stored_summary(bench, job, path)
     made = await _plan(engine, items, settings, budget, summary)
     if not made.leaving:
@@ -67,6 +66,19 @@ def answered(path: Sequence[NodeRecord]) -> tuple[NodeRecord, ...]:
         else:
             said.append(node)
     return tuple(said)
+
+
+async def _plan_with_less_answer(
+    engine: Engine, items: Sequence[Item], settings: ConversationSettings, budget: Budget
+) -> Plan:
+    """Rather answer a long question in fewer words than not at all."""
+    try:
+        return await _plan(engine, items, settings, budget, None)
+    except PromptTooLong:
+        if settings.policy == "refuse":
+            raise
+        least = Budget(engine.context, min(budget.answer, engine.context // 16))
+        return await _plan(engine, items, settings, least, None)
 
 
 async def _plan(

@@ -28,6 +28,12 @@ def chat(
         str | None, typer.Option(help="int8 or int4 weights in the transformers engine.")
     ] = None,
     force: Annotated[bool, typer.Option(help="Load even when it seems not to fit.")] = False,
+    conversation: Annotated[
+        str | None, typer.Option(help="Go on with this one; `conversations list` names them.")
+    ] = None,
+    temporary: Annotated[
+        bool, typer.Option("--temporary", help="Store nothing of what is said.")
+    ] = False,
 ) -> None:
     """Talk to a model. In a pipe each line is a message, and the answers are plain text.
 
@@ -39,28 +45,32 @@ def chat(
 
       python -m chatkit chat smollm2-135m --once "What is a tide?" --temperature 0
 
+      python -m chatkit chat smollm2-135m --conversation 4d1f…
+
       printf 'Hi!\\nTell me a joke.\\n' | python -m chatkit chat smollm2-135m
     """
     from chatkit.sampling import Sampling
-    from chatkit.session import Chat, load
+    from chatkit.session import load
 
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
     model = load(name, quantize=_quantize(quantize), force=force)
-    conversation = Chat(model, system=system, sampling=sampling)
+    talk = model.chat(
+        system=system, sampling=sampling, conversation=conversation, temporary=temporary
+    )
     if once is not None:
-        _print_answer(conversation, once)
+        _print_answer(talk, once)
     elif sys.stdin.isatty():
         from chatkit.cli.terminal_chat import TerminalChat
 
-        TerminalChat(conversation).run()
+        TerminalChat(talk).run()
     else:
         for line in _lines(sys.stdin.buffer):
-            _print_answer(conversation, line)
+            _print_answer(talk, line)
 
 
-def _print_answer(conversation: "Chat", question: str) -> None:
+def _print_answer(talk: "Chat", question: str) -> None:
     """Write an answer as it comes; Ctrl-C stops the answer and the program."""
-    for delta in conversation.stream(question):
+    for delta in talk.stream(question):
         sys.stdout.write(delta.text)
         sys.stdout.flush()
     sys.stdout.write("\n")
