@@ -10,9 +10,9 @@ from chatkit.rooms import lasting_room, temporary_room
 from chatkit.settings import Settings, settings
 
 _Key = tuple[Settings, Models, bool]
-_shared: WeakKeyDictionary[
-    asyncio.AbstractEventLoop, dict[_Key, asyncio.Future[ChatService]]
-] = WeakKeyDictionary()
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, asyncio.Future[ChatService]]] = (
+    WeakKeyDictionary()
+)
 
 
 async def open_chat_service(
@@ -35,7 +35,7 @@ async def open_chat_service(
         DatabaseVersion: a newer program made the database.
         KeyUnavailable: the master key is missing or another one.
     """
-    answers = AnswerCache()
+    answers = AnswerCache() if settings.answer_cache else AnswerCache(most=0)
     lasting = await lasting_room(settings, models, answers, unwatched_seconds)
     temporary = await temporary_room(models, answers)
     service = ChatService(

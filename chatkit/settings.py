@@ -23,6 +23,8 @@ class Settings:
         master_key: `CHATKIT_MASTER_KEY`, 64 hexadecimal digits; None reads `data/master.key`.
         redis: `CHATKIT_REDIS_URL`, for several processes; None when there is only one.
         encrypted: whether what people write is stored encrypted; `CHATKIT_ENCRYPTION=off` says no.
+        answer_cache: whether answers at temperature 0 are remembered; `CHATKIT_ANSWER_CACHE=off`
+            says no.
         retention_days: `CHATKIT_RETENTION_DAYS`, after which conversations go; None keeps them.
     """
 
@@ -36,6 +38,7 @@ class Settings:
     master_key: str | None
     redis: str | None
     encrypted: bool
+    answer_cache: bool
     retention_days: float | None
 
     @property
@@ -65,6 +68,7 @@ def settings() -> Settings:
         master_key=environment.get("CHATKIT_MASTER_KEY") or None,
         redis=environment.get("CHATKIT_REDIS_URL") or None,
         encrypted=_on("CHATKIT_ENCRYPTION", environment.get("CHATKIT_ENCRYPTION") or "on"),
+        answer_cache=_on("CHATKIT_ANSWER_CACHE", environment.get("CHATKIT_ANSWER_CACHE") or "on"),
         retention_days=_days("CHATKIT_RETENTION_DAYS", environment.get("CHATKIT_RETENTION_DAYS")),
     )
 

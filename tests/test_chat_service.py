@@ -242,6 +242,16 @@ async def test_the_cache_is_not_asked(opened: Opener, options: AnswerOptions) ->
         assert not service.answers.counts
 
 
+async def test_the_cache_can_be_switched_off(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHATKIT_ANSWER_CACHE", "off")
+    async with opened() as service:
+        for _ in range(2):
+            await answered(service, await service.begin("ada"), "hi", options=EXACT)
+        assert service.answers.counts["hit"] == 0
+
+
 async def test_nobody_gets_an_answer_from_another_users_cache(opened: Opener) -> None:
     async with opened() as service:
         for user in ("ada", "bob"):

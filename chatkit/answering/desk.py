@@ -53,6 +53,7 @@ class Desk:
         """End what is running, as interrupted, and stop."""
         for task in self._background:
             task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         for run in list(self._runs.values()):
             run.interrupt()
         for task in list(self._tasks.values()):
@@ -104,6 +105,8 @@ class Desk:
                     yield event
         finally:
             self._followers[node] -= 1
+            if not self._followers[node]:
+                del self._followers[node]
 
     def entitle(self, job: Job, question: str, *, by_model: bool) -> None:
         """Give a new conversation a title: its first words at once, the model's own later.

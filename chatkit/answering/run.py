@@ -42,17 +42,18 @@ class Run:
         self._scribe = scribe
         self._stages = Stages()
         self._asked_to_stop = False
+        self._must_end = False
         self._last = Delta("")
         self._writing: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         """End the answer as its reader wishes; what has come of it stays."""
         self._asked_to_stop = True
-        if self._writing is not None:
-            self._writing.cancel()
+        self.interrupt()
 
     def interrupt(self) -> None:
         """End the answer since the process ends; what has come of it stays."""
+        self._must_end = True
         if self._writing is not None:
             self._writing.cancel()
 
@@ -67,7 +68,7 @@ class Run:
 
     async def _outcome(self) -> tuple[Ending, tuple[str, str] | None]:
         self._writing = asyncio.create_task(self._write())
-        if self._asked_to_stop:
+        if self._must_end:
             self._writing.cancel()
         try:
             await self._writing
