@@ -142,6 +142,9 @@ def _fitted(drafts: Drafts, budget: Budget) -> Draft:
             continue
         if draft.tokens <= budget.room:
             best, enough = draft, left
+            # Most often it is plain that one turn more is too much, and no draft need prove it.
+            if draft.tokens + drafts.surely_adds(left) > budget.room:
+                break
         else:
             too_few, tokens = left, draft.tokens
         beside = drafts.beside(draft)

@@ -20,6 +20,7 @@ SYSTEM, SUMMARY, TEMPLATE = -1, -2, -3
 
 _SUMMARY_BEGINS = "Summary of the earlier conversation: "
 _BETWEEN = "\n\n"
+_MAY_MERGE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Turn(NamedTuple):
         start: the index of its first item.
         end: the index after its last.
         tokens: what its messages bring into a prompt.
+        trimmed: what they bring at least, into a template that trims them.
         pinned: whether it holds a pinned message.
         system: whether it holds a system message.
     """
@@ -66,6 +68,7 @@ class Turn(NamedTuple):
     start: int
     end: int
     tokens: int
+    trimmed: int
     pinned: bool
     system: bool
 
@@ -181,6 +184,17 @@ class Drafts:
         """Measure what a draft takes beside its messages, as far as that was not expected."""
         return draft.tokens - self._expected[draft.left]
 
+    def surely_adds(self, left: int) -> float:
+        """Give what the turn that left last would add to a prompt, at the very least.
+
+        Tokens may merge where texts meet, so some are taken off for each message.
+        """
+        if left == 0:
+            return 0
+        turn = self.path.turns[self.movable[left - 1]]
+        each = self.path.template.added.each - _MAY_MERGE
+        return turn.trimmed + (turn.end - turn.start) * each
+
     def shares(self, draft: Draft) -> Counter[int]:
         """Give each token to the owner whose text it holds; what is left is the template's own.
 
@@ -192,7 +206,7 @@ class Drafts:
         counts = rendering.shares([(part.start, part.end) for part in parts])
         shares: Counter[int] = Counter()
         for part, tokens in zip(parts, counts, strict=True):
-            if True:
+            if part.owner != TEMPLATE:
                 shares[part.owner] += tokens
         return shares
 
@@ -232,16 +246,17 @@ class Drafts:
 
 
 def _turns(items: Sequence[Item], weights: Sequence[Weight]) -> Iterator[Turn]:
-    start, tokens, pinned, system = 0, 0, False, False
+    start, tokens, trimmed, pinned, system = 0, 0, 0, False, False
     for index, item in enumerate(items):
         role = item.message.role
         if role == "user" and index:
-            yield Turn(start, index, tokens, pinned, system)
-            start, tokens, pinned, system = index, 0, False, False
+            yield Turn(start, index, tokens, trimmed, pinned, system)
+            start, tokens, trimmed, pinned, system = index, 0, 0, False, False
         tokens += weights[index].tokens
+        trimmed += weights[index].trimmed
         pinned = pinned or item.pinned
         system = system or role == "system"
-    yield Turn(start, len(items), tokens, pinned, system)
+    yield Turn(start, len(items), tokens, trimmed, pinned, system)
 
 
 def _whole(owner: int, message: Message) -> Said:

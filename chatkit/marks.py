@@ -67,18 +67,19 @@ class Marks:
 
     def read(self, marked: str) -> Reading:
         """Take the marks out of what a template wrote."""
+        # The expression has one group: texts and the messages' indices, None where one ends.
+        parts = self._mark.split(marked)
+        texts, marks = parts[::2], parts[1::2]
         places: list[Place] = []
-        opened: list[tuple[int, int]] = []
-        taken_out, marks = 0, 0
-        for mark in self._mark.finditer(marked):
-            position = mark.start() - taken_out
-            taken_out += len(mark.group())
-            marks += 1
-            if mark.group(1) is not None:
-                opened = [(int(mark.group(1)), position)]
-            elif opened:
-                places.append(Place(*opened.pop(), position))
-        return Reading(self._mark.sub("", marked), places, marks == 2 * len(places))
+        message, start, position = None, 0, 0
+        for text, mark in zip(texts, marks, strict=False):
+            position += len(text)
+            if mark is not None:
+                message, start = int(mark), position
+            elif message is not None:
+                places.append(Place(message, start, position))
+                message = None
+        return Reading("".join(texts), places, len(marks) == 2 * len(places))
 
 
 Mark = Callable[[Marks, int, dict[str, Any]], None]

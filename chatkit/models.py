@@ -79,6 +79,14 @@ class Models:
                 raise InputError(f"{name} is not loaded, so it cannot be pinned; use it first.")
             loaded.pinned = True
 
+    def forget_texts(self) -> None:
+        """Let every loaded model's template forget the texts that it remembers for speed."""
+        with self._lock:
+            loaded = [one.engine for one in self._loaded.values() if one.engine.done()]
+        for engine in loaded:
+            if engine.exception() is None:
+                engine.result().template.forget()
+
     async def unload_idle(self, seconds: float) -> None:
         """Let every model go that nobody has used for so long and that is not pinned."""
         before = time.monotonic() - seconds

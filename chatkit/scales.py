@@ -17,10 +17,12 @@ class Weight(NamedTuple):
 
     Args:
         tokens: the tokens of its texts.
+        trimmed: those of its content without outer white space, which templates may trim.
         neutralised: the control tokens that it spells.
     """
 
     tokens: int
+    trimmed: int
     neutralised: tuple[str, ...]
 
 
@@ -44,7 +46,8 @@ class Scales:
         arguments = (call.arguments for call in message.tool_calls)
         weights = [self._weigh(t) for t in (message.content, message.reasoning, *arguments)]
         names = {name for weight in weights for name in weight.neutralised}
-        return Weight(sum(weight.tokens for weight in weights), tuple(sorted(names)))
+        tokens = sum(weight.tokens for weight in weights)
+        return Weight(tokens, weights[0].trimmed, tuple(sorted(names)))
 
     def forget(self) -> None:
         """Forget what was weighed."""
@@ -54,6 +57,8 @@ class Scales:
         weight = self._weights.get(text)
         if weight is None:
             names = tuple(sorted(set(self._spelled.findall(text))))
-            weight = Weight(self._tokenizer.count(text), names)
+            tokens, body = self._tokenizer.count(text), text.strip()
+            trimmed = tokens if body == text else self._tokenizer.count(body)
+            weight = Weight(tokens, trimmed, names)
             self._weights.put(text, weight, _ENTRY_BYTES + sys.getsizeof(text))
         return weight

@@ -243,6 +243,7 @@ class Shelf:
             for answer in await room.store.answers.recent(user, id):
                 await room.live.drop(answer)
             room.paths.forget(id)
+            room.desk.forget_texts()
             self.answers.forget(user, id)
 
     async def _wait_for_silence(self, room: Room, user: str, conversation: str) -> None:

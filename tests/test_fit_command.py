@@ -67,7 +67,7 @@ def test_a_70b_model_over_two_cards() -> None:
 def test_a_model_that_needs_a_quantisation_names_it_and_exits_with_0() -> None:
     answer = last_line("llama-2-70b-chat", "--hardware", "80GB", "--quantize", "none")
     assert answer == (
-        "llama-2-70b-chat (bf16, transformers) does not fit: it needs about 130.3 GiB and 72.0 GiB "
+        "llama-2-70b-chat (bf16, transformers) does not fit: it needs about 130.7 GiB and 72.0 GiB "
         "can be used; it fits with --quantize int8."
     )
 
@@ -157,7 +157,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_whole_numbers(
         monkeypatch.setenv(name, value)
     output = run("llama-2-70b-chat", "--hardware", "80GB").stdout
     assert "other" in output and "activations" not in output
-    assert "130.3 GiB" in output
+    assert "130.7 GiB" in output
 
 
 def test_help_and_import_load_no_heavy_library() -> None:

@@ -118,6 +118,10 @@ class Desk:
         """
         self._in_background(self._entitle(job, question, by_model))
 
+    def forget_texts(self) -> None:
+        """Let nothing of what was erased stay in the memories of loaded models."""
+        self._bench.models.forget_texts()
+
     def _forget(self, node: str, task: asyncio.Task[None]) -> None:
         self._runs.pop(node, None)
         self._tasks.pop(node, None)

@@ -16,7 +16,7 @@ from chatkit.live.writing import DROPPED, Write
 
 PREFIX = "chatkit:live:"
 # Events of all streams that come within this time are read together.
-GATHER_SECONDS = 0.003
+GATHER_SECONDS = 0.005
 _MOST_AT_ONCE = 500
 _FEWEST_OF_ONE = 10
 

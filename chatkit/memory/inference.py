@@ -19,8 +19,10 @@ PIECE_TOKENS = 256
 PROCESS_OVERHEAD: Mapping[EngineName, int] = {"llamacpp": 160 * MIB, "transformers": 410 * MIB}
 # torchao or bitsandbytes, and the heap in which they unpacked the weights; measured likewise.
 QUANTIZER_OVERHEAD = 100 * MIB
-# An assumption, since it differs by card and driver: CUDA's or Metal's context, kernels and
-# workspaces, on each card.
+# What PyTorch holds on each card beside tensors: CUDA's context, kernels and workspaces. Measured
+# on an H200 with PyTorch 2.11 and CUDA 13.0; it differs by card and driver.
+CUDA_OVERHEAD = 850 * MIB
+# An assumption: the same for llama.cpp, and for Metal.
 ACCELERATOR_OVERHEAD = 512 * MIB
 
 _SHORTEST = 512
@@ -77,7 +79,7 @@ def kv_cache_bytes(architecture: Architecture, load: Load) -> int:
 def overhead_bytes(load: Load) -> int:
     """Give what a process holds beside the model: in RAM its own, on a card the driver's."""
     if load.kind == "cuda":
-        return ACCELERATOR_OVERHEAD
+        return CUDA_OVERHEAD if load.engine == "transformers" else ACCELERATOR_OVERHEAD
     process = PROCESS_OVERHEAD[load.engine]
     process += QUANTIZER_OVERHEAD if load.storage in ("int8", "nf4") else 0
     return process + (ACCELERATOR_OVERHEAD if load.kind == "mps" else 0)

@@ -1,5 +1,7 @@
 """How answers come about: their text while it grows, and the facts when they have ended."""
 
+import base64
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -90,7 +92,9 @@ class Answers:
 
     async def note_ledger(self, growth: Growth, ledger: str, template_identity: str) -> None:
         """Store what was put into the model's window for an answer, and by which template."""
-        sealed = growth.seal.close(ledger, f"ledger:{growth.node}")
+        # A ledger names every message, and is stored with every answer.
+        packed = base64.b85encode(zlib.compress(ledger.encode())).decode()
+        sealed = growth.seal.close(packed, f"ledger:{growth.node}")
         change = update(answers).where(answers.c.node_id == growth.node)
 
         async def work(connection: Transaction) -> None:
@@ -119,7 +123,10 @@ class Answers:
             return found
 
         sealed = await self._database.read(ask)
-        return seal.open(sealed, f"ledger:{node}") if sealed else None
+        if not sealed:
+            return None
+        packed = seal.open(sealed, f"ledger:{node}")
+        return zlib.decompress(base64.b85decode(packed)).decode()
 
     async def finish(
         self, conversation: str, worker: str, growth: Growth, facts: AnswerFacts, now: float
