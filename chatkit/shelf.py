@@ -2,18 +2,20 @@
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from chatkit import telemetry
 from chatkit.answering.checks import checked_title
 from chatkit.cache import AnswerCache
 from chatkit.errors import InputError
+from chatkit.exchange.portable import Portable
 from chatkit.ledger import Ledger
 from chatkit.messages import check_text
 from chatkit.rooms import Room, is_temporary, temporary_id
 from chatkit.store.conversations import Cursor, NewConversation
 from chatkit.store.opening import Store
+from chatkit.store.portable import to_portable
 from chatkit.store.records import ConversationRecord, ConversationSettings, Feedback, NodeRecord
 from chatkit.store.search import Hit
 
@@ -202,6 +204,38 @@ class Shelf:
         """
         with telemetry.request():
             return await self.store.search.find(user, query, limit)
+
+    async def export(
+        self, user: str, conversations: Iterable[str] | None = None
+    ) -> tuple[Portable, ...]:
+        """Give conversations whole, in the form that travels.
+
+        Args:
+            user: whose.
+            conversations: which ones; all that are kept when None.
+
+        Raises:
+            NotFound: one of them does not exist, or is someone else's.
+        """
+        ids = await self.store.conversations.ids(user) if conversations is None else conversations
+        found: list[Portable] = []
+        for id in ids:
+            store = self.room(id).store
+            record = await store.conversations.find(user, id)
+            tree = await store.nodes.tree(user, id)
+            opinions = await store.opinions.on(user, id, [node.id for node in tree])
+            found.append(to_portable(record, tree, opinions))
+            await store.audit.note(user, "export", id)
+        return tuple(found)
+
+    async def import_conversations(
+        self, user: str, portables: Sequence[Portable]
+    ) -> tuple[str, ...]:
+        """Store conversations from elsewhere as new ones, all or none of them.
+
+        Returns: their new names, in order.
+        """
+        return await self.store.copies.take_in(user, portables)
 
     async def delete(self, user: str, conversation: str) -> None:
         """Delete a conversation for good: keys, texts, search entries, caches and live logs.

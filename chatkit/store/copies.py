@@ -1,13 +1,21 @@
-"""Whole conversations made in one step: forks of others."""
+"""Whole conversations made in one step: forks of others, and imports."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+from sqlalchemy import insert
+
+from chatkit.exchange.portable import Portable
+from chatkit.sealing import Seal
 from chatkit.store.audit import Audit
 from chatkit.store.conversations import Conversations, NewConversation
 from chatkit.store.database import Database
 from chatkit.store.nodes import NewNode, Nodes
+from chatkit.store.opinions import feedback_row
+from chatkit.store.portable import feedback_of, new_nodes, settings_of
 from chatkit.store.records import NodeRecord
+from chatkit.store.schema import feedback
 from chatkit.store.transaction import Transaction
 
 
@@ -46,6 +54,59 @@ class Copies:
 
         await self._database.write(work)
         return conversation
+
+    async def take_in(self, user: str, portables: Sequence[Portable]) -> tuple[str, ...]:
+        """Store imported conversations as new ones, all or none of them.
+
+        Returns: their new names, in order.
+        """
+        names = {portable.id: secrets.token_hex(16) for portable in portables}
+        prepared = [await self._prepared(user, portable, names) for portable in portables]
+
+        async def work(connection: Transaction) -> None:
+            for one in prepared:
+                await self._conversations.insert(connection, user, one.row)
+                if one.nodes:
+                    nodes = list(one.nodes.values())
+                    await self._nodes.insert(connection, one.id, one.seal, nodes)
+                    await self._nodes.put_head(connection, user, one.id, one.head)
+                if one.opinions:
+                    await connection.execute(insert(feedback), one.opinions)
+                await self._audit.note_within(connection, user, "import", one.id)
+
+        await self._database.write(work)
+        return tuple(names.values())
+
+    async def _prepared(
+        self, user: str, portable: Portable, names: Mapping[str, str]
+    ) -> "_Prepared":
+        id, nodes = names[portable.id], new_nodes(portable)
+        origin = None
+        if portable.forked_from is not None:
+            # A fork knows its origin when both came in together.
+            from_id = names.get(portable.forked_from, portable.forked_from[:32])
+            origin = (from_id, (portable.forked_at or "")[:32])
+        times = (portable.created.timestamp(), portable.updated.timestamp())
+        new = NewConversation(settings_of(portable), portable.title, origin, id, times)
+        row, seal = await self._conversations.prepare(user, new)
+        head = nodes[portable.head].id if portable.head is not None else None
+        opinions = [
+            feedback_row(user, nodes[node.id].id, opinion, seal)
+            for node in portable.nodes
+            if (opinion := feedback_of(node)) is not None
+        ]
+        return _Prepared(id, row, seal, nodes, head, opinions)
+
+
+class _Prepared(NamedTuple):
+    """An imported conversation, sealed and ready to be inserted."""
+
+    id: str
+    row: dict[str, Any]
+    seal: Seal
+    nodes: dict[str, NewNode]
+    head: str | None
+    opinions: list[dict[str, Any]]
 
 
 def _chain(path: Sequence[NodeRecord]) -> list[NewNode]:

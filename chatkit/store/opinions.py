@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import select, update
 
 from chatkit.errors import InputError
+from chatkit.sealing import Seal
 from chatkit.store.conversations import owned
 from chatkit.store.database import Database
 from chatkit.store.keys import Keys
@@ -37,14 +38,7 @@ class Opinions:
             InputError: the message is no answer.
         """
         seal = await self._keys.of_conversation(user, conversation)
-        body = json.dumps({"tags": opinion.tags, "comment": opinion.comment}, ensure_ascii=False)
-        row = {
-            "node_id": node,
-            "user_id": user,
-            "thumb": opinion.thumb,
-            "sealed": seal.close(body, f"feedback:{node}"),
-            "created": time.time(),
-        }
+        row = feedback_row(user, node, opinion, seal)
 
         async def work(connection: Transaction) -> None:
             await owned(connection, user, conversation)
@@ -112,3 +106,15 @@ class Opinions:
             await connection.execute(change.values(sealed_preferences=sealed))
 
         await self._database.write(work)
+
+
+def feedback_row(user: str, node: str, opinion: Feedback, seal: Seal) -> dict[str, Any]:
+    """Write what a user thinks of an answer as columns."""
+    body = json.dumps({"tags": opinion.tags, "comment": opinion.comment}, ensure_ascii=False)
+    return {
+        "node_id": node,
+        "user_id": user,
+        "thumb": opinion.thumb,
+        "sealed": seal.close(body, f"feedback:{node}"),
+        "created": time.time(),
+    }
