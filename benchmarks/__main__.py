@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import app_memory, embedded, prefix, research, startup
+from benchmarks import app_memory, cuda, embedded, prefix, research, startup
 
 ALL = {
     "embedded": embedded.run,
@@ -10,6 +10,7 @@ ALL = {
     "prefix": prefix.run,
     "startup": startup.run,
     "app_memory": app_memory.run,
+    "cuda": cuda.run,
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from services import postgres, postgres_url, redis_server, redis_url
 
 from chatkit.background import wait_for
 from chatkit.catalogue import find
@@ -19,6 +20,8 @@ from chatkit.settings import settings
 
 # PEFT and transformers must not look for names on the hub; they read this when first imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+__all__ = ["postgres", "postgres_url", "redis_server", "redis_url"]
 
 Opened = TypeVar("Opened", LlamaCppEngine, TransformersEngine)
 

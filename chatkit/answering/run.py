@@ -5,7 +5,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from chatkit import telemetry
@@ -21,8 +21,9 @@ from chatkit.errors import ChatkitError
 from chatkit.store.answers import Growth
 from chatkit.store.records import AnswerFacts, Ending
 
-# The end of an answer is tried so often to be stored, with a pause between.
-STORE_TRIES = 30
+# An end that cannot be stored is tried again after a pause; who waits for it is told the reason
+# when it has taken so long.
+STORE_SECONDS = 30.0
 STORE_PAUSE_SECONDS = 1.0
 
 
@@ -43,16 +44,21 @@ class Run:
         self._stages = Stages()
         self._asked_to_stop = False
         self._must_end = False
+        self._closing = asyncio.Event()
         self._last = Delta("")
         self._writing: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         """End the answer as its reader wishes; what has come of it stays."""
         self._asked_to_stop = True
-        self.interrupt()
+        self._leave_off()
 
     def interrupt(self) -> None:
         """End the answer since the process ends; what has come of it stays."""
+        self._closing.set()
+        self._leave_off()
+
+    def _leave_off(self) -> None:
         self._must_end = True
         if self._writing is not None:
             self._writing.cancel()
@@ -74,18 +80,26 @@ class Run:
             await self._writing
         except asyncio.CancelledError:
             return ("stopped" if self._asked_to_stop else "interrupted"), None
-        except ChatkitError as error:
-            telemetry.failed(error)
-            return "failed", (error.kind, str(error))
         except Exception as error:
-            telemetry.failed(error)
-            logging.getLogger(__name__).exception("request %s failed", self.job.request_id)
-            return "failed", (
-                type(error).__name__,
-                "Something went wrong on the server; try again, and if it comes back report "
-                f"the request {self.job.request_id}.",
-            )
+            self._note(error)
+            return "failed", self._sentence(error)
         return "done", None
+
+    def _note(self, error: Exception) -> None:
+        """Count and log what went wrong."""
+        telemetry.failed(error)
+        if not isinstance(error, ChatkitError):
+            request = self.job.request_id
+            logging.getLogger(__name__).error("request %s failed", request, exc_info=error)
+
+    def _sentence(self, error: Exception) -> tuple[str, str]:
+        """Give the kind of what went wrong and the sentence for the person."""
+        if isinstance(error, ChatkitError):
+            return error.kind, str(error)
+        return type(error).__name__, (
+            "Something went wrong on the server; try again, and if it comes back report "
+            f"the request {self.job.request_id}."
+        )
 
     async def _write(self) -> None:
         options = self.job.options
@@ -143,29 +157,58 @@ class Run:
 
     async def _end(self, status: Ending, error: tuple[str, str] | None) -> None:
         """Store the end, then tell of it: what is said to be done is on disk."""
-        facts = self._facts(status, error)
-        seq = self.voice.seq + 1
         grown = self.voice.growth
-        growth = Growth(grown.node, grown.message, seq, grown.seal)
+        # The end has a number of its own.
+        growth = Growth(grown.node, grown.message, self.voice.seq + 1, grown.seal)
         began = time.monotonic()
-        if await self._stored(growth, facts):
+        try:
+            mine = await self._stored(growth, self._facts(status, error), began + STORE_SECONDS)
+        except Exception as problem:
+            if not self._closing.is_set():
+                await self._end_unstored(growth, self._sentence(problem))
+        else:
             self._stages.note("store", time.monotonic() - began)
-            told = {**_usage_facts(facts), "stage_seconds": dict(self._stages.seconds)}
-            await self.voice.tell(status, error[1] if error else "", told)
+            if mine:
+                await self._tell_end(status, error)
         telemetry.event("turn ended", status=status, stages=dict(self._stages.seconds))
 
-    async def _stored(self, growth: Growth, facts: AnswerFacts) -> bool:
-        for tries_left in reversed(range(STORE_TRIES)):
+    async def _end_unstored(self, growth: Growth, error: tuple[str, str]) -> None:
+        """Say honestly that the end cannot be stored, and keep it until it can be."""
+        await self._tell_end("failed", error)
+        with suppress(Exception):
+            await self._stored(growth, self._facts("failed", error), float("inf"))
+
+    async def _tell_end(self, status: Ending, error: tuple[str, str] | None) -> None:
+        told = _usage_facts(self._facts(status, error))
+        stages = {"stage_seconds": dict(self._stages.seconds)}
+        await self.voice.tell(status, error[1] if error else "", {**told, **stages})
+
+    async def _stored(self, growth: Growth, facts: AnswerFacts, until: float) -> bool:
+        """Store the end; while the store cannot take it, wait with it in memory.
+
+        A process that closes does not wait: another one, or the next start, ends the answer.
+
+        Args:
+            growth: the whole answer.
+            facts: how it ended.
+            until: how long to try, by the monotonic clock.
+
+        Returns: False when another process had ended it already.
+
+        Raises:
+            Exception: whatever the last try raised.
+        """
+        while True:
             try:
                 return await self._bench.store.answers.finish(
                     self.job.conversation, self._bench.worker, growth, facts, time.time()
                 )
-            except ChatkitError as problem:
-                telemetry.failed(problem)
-                if not tries_left:
-                    return False
-                await asyncio.sleep(STORE_PAUSE_SECONDS)
-        return False
+            except Exception as error:
+                self._note(error)
+                if self._closing.is_set() or time.monotonic() > until:
+                    raise
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), STORE_PAUSE_SECONDS)
 
     def _facts(self, status: Ending, error: tuple[str, str] | None) -> AnswerFacts:
         usage = self._last.usage

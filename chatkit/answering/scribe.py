@@ -1,6 +1,8 @@
 """Writes growing answers into the store, all together a few times a second."""
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -49,8 +51,11 @@ class Scribe:
                 await self._task
 
     async def _write(self) -> None:
+        began = time.monotonic()
         while True:
-            await asyncio.sleep(FLUSH_SECONDS)
+            # From beginning to beginning: what a write takes is not waited for on top.
+            await asyncio.sleep(max(0.0, began + FLUSH_SECONDS - time.monotonic()))
+            began = time.monotonic()
             if not self._voices:
                 continue
             grown = [
@@ -60,9 +65,12 @@ class Scribe:
             ]
             try:
                 asked_to_stop = await self._answers.flush(self._worker, grown)
-            except ChatkitError as error:
-                # The text is still here, and the next turn tries again.
+            except Exception as error:
+                # The text is still here, and the next turn tries again: ending here would mean
+                # that nothing of any answer is stored any more, and nobody would know.
                 telemetry.failed(error)
+                if not isinstance(error, ChatkitError):
+                    logging.getLogger(__name__).exception("growing answers were not stored")
                 continue
             self._stored |= {one.node: one.seq for one in grown if one.node in self._voices}
             for node in asked_to_stop:

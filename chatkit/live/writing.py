@@ -110,7 +110,7 @@ class Writer:
                 self._batch = list(islice(self._pending, _MOST_AT_ONCE))
                 for _ in self._batch:
                     self._pending.popleft()
-            batch, self._batch = self._batch, []; await self._send(batch)
+            await self._send(self._batch)
             self._batch = []
         if not self._pending:
             self._wanted.clear()

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,8 +54,22 @@ def write_checkpoint(gguf: Path, tokenizer: Path, target: Path) -> None:
         setattr(model.generation_config, name, index)
     with quiet_libraries():
         model.save_pretrained(target)
+    _name_rotary_base_twice(target / "config.json")
     for path in tokenizer.iterdir():
         shutil.copyfile(path, target / path.name)
+
+
+def _name_rotary_base_twice(config: Path) -> None:
+    """Say how positions turn in the words of transformers 4 too, beside those of version 5.
+
+    Version 4 does not know the new words, and would silently take another base.
+    """
+    values = json.loads(config.read_text("utf-8"))
+    rotary = dict(values.get("rope_parameters") or {})
+    if "rope_theta" in rotary:
+        values["rope_theta"] = rotary.pop("rope_theta")
+        values["rope_scaling"] = rotary if rotary.get("rope_type") != "default" else None
+        config.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
 
 
 def _unpacked() -> "QuantizationConfigMixin | None":

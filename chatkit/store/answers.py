@@ -5,17 +5,17 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, or_, select, update
 
 from chatkit.messages import Message
 from chatkit.sealing import Seal
-from chatkit.store.conversations import owned
+from chatkit.store.conversations import owned, touch
 from chatkit.store.database import Database
 from chatkit.store.keys import Keys
 from chatkit.store.node_queries import with_facts
 from chatkit.store.node_rows import facts_to_row, opened
 from chatkit.store.records import AnswerFacts, NodeRecord, message_to_text
-from chatkit.store.schema import OPEN_STATUSES, answers, conversations, nodes
+from chatkit.store.schema import OPEN_STATUSES, answers, nodes
 from chatkit.store.text_index import make_searchable
 from chatkit.store.transaction import Transaction
 
@@ -60,7 +60,9 @@ class Answers:
 
         Returns: the names of those whose reader has asked to stop.
         """
-        mine = (answers.c.worker == worker) & answers.c.status.in_(OPEN_STATUSES)
+        # Spelt out: a list of values cannot stand in a statement that is run for many rows.
+        still_open = or_(*(answers.c.status == status for status in OPEN_STATUSES))
+        mine = (answers.c.worker == worker) & still_open
         progress = (
             update(answers)
             .where(answers.c.node_id == bindparam("node"), mine)
@@ -83,8 +85,10 @@ class Answers:
 
         async def work(connection: Transaction) -> frozenset[str]:
             if rows:
-                await connection.execute(growth, rows)
+                # In this order, which is that of `finish`: whoever has the answer's row goes
+                # first, and text that is late never takes the place of an ended answer's.
                 await connection.execute(progress, rows)
+                await connection.execute(growth, rows)
             asked = select(answers.c.node_id).where(mine, answers.c.stop_asked)
             return frozenset((await connection.execute(asked)).scalars())
 
@@ -150,8 +154,7 @@ class Answers:
                 return await _ended_as(connection, growth.node, facts.status)
             change = update(nodes).where(nodes.c.id == growth.node)
             await connection.execute(change.values(sealed=text))
-            touch = update(conversations).where(conversations.c.id == conversation)
-            await connection.execute(touch.values(updated=now))
+            await connection.execute(touch(conversation, now))
             if not self._keys.encrypted:
                 texts = {growth.node: growth.message.content}
                 await make_searchable(connection, self._database, texts)

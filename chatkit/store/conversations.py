@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Select, select, tuple_, update
+from sqlalchemy import Select, Update, case, select, tuple_, update
 
 from chatkit.sealing import Seal
 from chatkit.store.database import Database
@@ -202,6 +202,12 @@ async def owned(connection: Transaction, user: str, id: str) -> None:
     query = select(conversations.c.user_id).where(conversations.c.id == id)
     if (await connection.execute(query)).scalar() != user:
         raise no_conversation(id)
+
+
+def touch(id: str, now: float) -> Update:
+    """Note that something was said just now; it never goes back, so that nothing expires early."""
+    later = case((conversations.c.updated > now, conversations.c.updated), else_=now)
+    return update(conversations).where(conversations.c.id == id).values(updated=later)
 
 
 def _with_head(user: str) -> Select[Any]:

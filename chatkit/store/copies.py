@@ -47,6 +47,9 @@ class Copies:
         copied = _chain(path)
 
         async def work(connection: Transaction) -> None:
+            if await self._nodes.there(connection, copied[-1].id):
+                # Stored by an earlier try, after which the connection broke.
+                return
             await self._conversations.insert(connection, user, row)
             await self._nodes.insert(connection, conversation, seal, copied)
             await self._nodes.put_head(connection, user, conversation, copied[-1].id)

@@ -11,7 +11,7 @@ from sqlalchemy import insert, select, update
 from chatkit.errors import NotFound
 from chatkit.messages import Message
 from chatkit.sealing import Seal
-from chatkit.store.conversations import owned
+from chatkit.store.conversations import owned, touch
 from chatkit.store.database import Database
 from chatkit.store.keys import Keys, no_conversation
 from chatkit.store.node_queries import children_query, leaf_query, path_query, with_facts
@@ -252,14 +252,15 @@ class Nodes:
     ) -> str | None:
         """Refuse what may not be added; name the message that the same sending added before.
 
-        One question for three answers, since this stands in the way of every message.
+        One question for four answers, since this stands in the way of every message.
         """
         here = nodes.c.conversation_id == conversation
-        sent = select(nodes.c.id).where(here, nodes.c.client_id == first.client_id)
-        parent = select(nodes.c.id).where(here, nodes.c.id == first.parent)
-        query = select(
-            conversations.c.user_id, sent.scalar_subquery(), parent.scalar_subquery()
-        ).where(conversations.c.id == conversation)
+        sent = select(nodes.c.id).where(here, nodes.c.client_id == (first.client_id or ""))
+        parent = select(nodes.c.id).where(here, nodes.c.id == (first.parent or ""))
+        # There already when the database stored it and broke off before it could say so.
+        itself = select(nodes.c.id).where(here, nodes.c.id == first.id)
+        asked = (one.scalar_subquery() for one in (sent, parent, itself))
+        query = select(conversations.c.user_id, *asked).where(conversations.c.id == conversation)
         row = (await connection.execute(query)).first()
         if row is None or row[0] != user:
             raise no_conversation(conversation)
@@ -267,7 +268,7 @@ class Nodes:
             return str(row[1])
         if first.parent != row[2]:
             raise no_message(first.parent)
-        return None
+        return row[3] and str(row[3])
 
     async def _added_then(
         self, connection: Transaction, conversation: str, first: str, count: int
@@ -282,6 +283,11 @@ class Nodes:
             found.append(row.id)
         return tuple(found)
 
+    async def there(self, connection: Transaction, id: str) -> bool:
+        """Tell whether there is a message of this name, inside a transaction."""
+        query = select(nodes.c.number).where(nodes.c.id == id)
+        return (await connection.execute(query)).first() is not None
+
     async def _require(self, connection: Transaction, conversation: str, id: str | None) -> None:
         query = select(nodes.c.number).where(
             nodes.c.id == id, nodes.c.conversation_id == conversation
@@ -292,8 +298,7 @@ class Nodes:
     async def _advance(
         self, connection: Transaction, user: str, conversation: str, head: str | None
     ) -> None:
-        change = update(conversations).where(conversations.c.id == conversation)
-        await connection.execute(change.values(updated=time.time()))
+        await connection.execute(touch(conversation, time.time()))
         if head is not None:
             await self.put_head(connection, user, conversation, head)
 

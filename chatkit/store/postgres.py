@@ -61,4 +61,6 @@ def _is_going_away(cause: Any) -> bool:
     Source: PostgreSQL documentation, appendix A, classes 08, 40 and 57P.
     """
     code = str(getattr(cause, "sqlstate", None) or "")
-    return code.startswith(("08", "40", "57P")) or "connection was closed" in str(cause)
+    # The same message was sent twice at once: the second try finds what the first one stored.
+    sent_twice = code == "23505" and "nodes_sent_once" in str(cause)
+    return sent_twice or code.startswith(("08", "40", "57P")) or "was closed" in str(cause)
