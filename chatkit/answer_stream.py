@@ -4,10 +4,13 @@ from collections.abc import Iterator
 
 from chatkit.background import iterate, wait_for
 from chatkit.chat import ChatService, Turn
+from chatkit.display import Display
 from chatkit.engine import Delta, Usage
 from chatkit.errors import ChatkitError, error_of
 from chatkit.live.event import Event
+from chatkit.reply import Reply
 from chatkit.shelf import LOCAL_USER
+from chatkit.store.records import NodeRecord
 
 
 class AnswerStream:
@@ -48,6 +51,36 @@ class AnswerStream:
         if end is not None and end.kind == "done":
             yield Delta("", end.facts["finish"], _usage(end))
 
+    def show_on(self, display: Display) -> Reply:
+        """Show the pieces as they come, and give the whole answer at its end.
+
+        Ctrl-C stops the answer; when something of it has come that is what is given.
+
+        Raises:
+            ChatkitError: as it failed.
+            KeyboardInterrupt: it was stopped before anything came.
+        """
+        last, shown = Delta(""), 0
+        display.begin()
+        try:
+            for last in self.deltas():
+                display.show(last.text)
+                shown += len(last.text)
+        except KeyboardInterrupt:
+            if self.head != self._turn.answer:
+                raise
+            # What came between the last piece shown and the stop is in the conversation too.
+            display.show(self._stored().message.content[shown:])
+            last = Delta("")
+        finally:
+            display.end()
+        text = self._stored().message.content
+        return Reply(text, last.finish or "stopped", last.usage, self._turn.answer)
+
+    def _stored(self) -> NodeRecord:
+        nodes = self._service.room(self._conversation).store.nodes
+        return wait_for(nodes.find(*self._place))
+
     @property
     def _place(self) -> tuple[str, str, str]:
         return LOCAL_USER, self._conversation, self._turn.answer
@@ -61,7 +94,7 @@ class AnswerStream:
     def _ended(self, end: Event) -> ChatkitError | None:
         """Step back when nothing came; give the error with which it failed."""
         nodes = self._service.room(self._conversation).store.nodes
-        answer = wait_for(nodes.find(*self._place))
+        answer = self._stored()
         if not answer.message.content and end.kind != "done":
             question = wait_for(nodes.find(LOCAL_USER, self._conversation, self._turn.question))
             self.head = question.parent

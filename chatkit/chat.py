@@ -19,7 +19,7 @@ from chatkit.messages import user as user_message
 from chatkit.rooms import Room, temporary_id
 from chatkit.shelf import Shelf
 from chatkit.store.conversations import NewConversation
-from chatkit.store.nodes import NewNode
+from chatkit.store.new_node import NewNode
 from chatkit.store.records import AnswerFacts, ConversationSettings
 
 EXPIRE_SECONDS = 3_600.0

@@ -14,7 +14,7 @@
     │   ├── HubUnreachable     a source did not answer
     │   └── ChecksumMismatch   what arrived is not what was promised
     ├── ModelFileError         a model file or adapter is corrupt, or of another base
-    ├── NotEnoughMemory        loading would not fit; refused beforehand
+    ├── NotEnoughMemory        the model does not fit into memory
     ├── DiskFull               no room to write; what was there is untouched
     ├── MissingExtra           an optional package is needed
     ├── Unsupported            the engine cannot do what was asked
@@ -89,7 +89,7 @@ class ModelFileError(ChatkitError):
 
 
 class NotEnoughMemory(ChatkitError):
-    """Loading would not fit into memory, so it was not begun."""
+    """The model does not fit: it was not loaded, or a graphics card was full while it loaded."""
 
 
 class DiskFull(ChatkitError):

@@ -310,28 +310,19 @@ class Chat:
         return self._asked
 
     def _answer(self, turn: Turn) -> Reply:
-        last, shown = Delta(""), 0
-        self.display.begin()
+        stream = self._follow(turn)
         try:
-            for last in self._deltas(turn):
-                self.display.show(last.text)
-                shown += len(last.text)
-        except KeyboardInterrupt:
-            if self.head != turn.answer:
-                raise
-            # What came between the last piece shown and the stop is in the conversation too.
-            self.display.show(self.path[-1].message.content[shown:])
-            last = Delta("")
+            return stream.show_on(self.display)
         finally:
-            self.display.end()
-        text = self.path[-1].message.content
-        return Reply(text, last.finish or "stopped", last.usage, turn.answer)
+            self.head = stream.head
 
     def _deltas(self, turn: Turn) -> Iterator[Delta]:
-        """Stream an answer, and stand where it leaves the conversation."""
-        self._asked = turn.question
-        stream = AnswerStream(self._service, str(self.id), turn)
+        stream = self._follow(turn)
         try:
             yield from stream.deltas()
         finally:
             self.head = stream.head
+
+    def _follow(self, turn: Turn) -> AnswerStream:
+        self._asked = turn.question
+        return AnswerStream(self._service, str(self.id), turn)

@@ -20,8 +20,13 @@ from chatkit.settings import settings
 
 # PEFT and transformers must not look for names on the hub; they read this when first imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# A graphics card would make answers differ; the tests that need one ask for it by themselves.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 __all__ = ["postgres", "postgres_url", "redis_server", "redis_url"]
+
+# Read before any test sets another: the default model is pulled once, and stays.
+MACHINE_HOME = settings().home
 
 Opened = TypeVar("Opened", LlamaCppEngine, TransformersEngine)
 
@@ -45,9 +50,11 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def default_model_home() -> Path:
     """The CHATKIT_HOME of the machine, with the default model pulled for both engines."""
-    pull(find("smollm2-135m"), engine="transformers")
-    pull(find("smollm2-135m-q4"))
-    return settings().home
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHATKIT_HOME", str(MACHINE_HOME))
+        pull(find("smollm2-135m"), engine="transformers")
+        pull(find("smollm2-135m-q4"))
+    return MACHINE_HOME
 
 
 @pytest.fixture

@@ -71,6 +71,8 @@ ARROWS = {
     ("chat", "shelf"),
     ("service", "chat"),
     ("service", "rooms"),
+    ("answer_stream", "reply"),
+    ("answer_stream", "display"),
     ("session", "reply"),
     ("session", "answer_stream"),
     ("session", "display"),

@@ -9,7 +9,7 @@ from chatkit.context import Budget, Item, Plan, Summary, plan
 from chatkit.engine import Engine
 from chatkit.errors import PromptTooLong
 from chatkit.messages import system
-from chatkit.store.nodes import NewNode
+from chatkit.store.new_node import NewNode
 from chatkit.store.records import ConversationSettings, NodeRecord
 
 # The question, the answer before it and the question before that: what a turn adds.

@@ -11,7 +11,8 @@ from chatkit.sealing import Seal
 from chatkit.store.audit import Audit
 from chatkit.store.conversations import Conversations, NewConversation
 from chatkit.store.database import Database
-from chatkit.store.nodes import NewNode, Nodes
+from chatkit.store.new_node import NewNode
+from chatkit.store.nodes import Nodes
 from chatkit.store.opinions import feedback_row
 from chatkit.store.portable import feedback_of, new_nodes, settings_of
 from chatkit.store.records import NodeRecord

@@ -1,55 +1,26 @@
 """The messages of conversations: adds them, and reads the path that a person or a model sees."""
 
-import secrets
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import insert, select, update
 
 from chatkit.errors import NotFound
-from chatkit.messages import Message
 from chatkit.sealing import Seal
 from chatkit.store.conversations import owned, touch
 from chatkit.store.database import Database
 from chatkit.store.keys import Keys, no_conversation
+from chatkit.store.new_node import NewNode, new_row
 from chatkit.store.node_queries import children_query, leaf_query, path_query, with_facts
 from chatkit.store.node_rows import facts_to_row, opened
-from chatkit.store.records import AnswerFacts, Kind, NodeRecord, message_to_text
+from chatkit.store.records import NodeRecord
 from chatkit.store.schema import answers, conversations, heads, nodes
 from chatkit.store.text_index import make_searchable
 from chatkit.store.transaction import Transaction
 
 # A deeper path is cut at its beginning rather than read without end.
 DEEPEST_PATH = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class NewNode:
-    """A message to add.
-
-    Args:
-        message: what was said.
-        parent: the message before it, None at the beginning.
-        client_id: the sender's own name for it; the same name twice is the same message.
-        kind: a message, or the summary of what stands before it.
-        facts: of an answer that is to come, or that came from elsewhere.
-        worker: which process writes the answer.
-        created: when, in seconds since 1970; now when None.
-        pinned: whether it stays in the model's window.
-        id: its name.
-    """
-
-    message: Message
-    parent: str | None
-    client_id: str | None = None
-    kind: Kind = "message"
-    facts: AnswerFacts | None = None
-    worker: str | None = None
-    created: float | None = None
-    pinned: bool = False
-    id: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 class Nodes:
@@ -103,7 +74,7 @@ class Nodes:
         new: Sequence[NewNode],
     ) -> None:
         """Insert messages of one conversation inside a transaction."""
-        rows = [_row(conversation, seal, node) for node in new]
+        rows = [new_row(conversation, seal, node) for node in new]
         await connection.execute(insert(nodes), rows)
         facts = [
             {"node_id": node.id, "worker": node.worker, **facts_to_row(node.id, node.facts, seal)}
@@ -313,17 +284,3 @@ class Nodes:
 def no_message(id: str | None) -> NotFound:
     """Make the error for a message that does not exist in a conversation."""
     return NotFound(f"There is no message {id!r} in this conversation; see its path.")
-
-
-def _row(conversation: str, seal: Seal, node: NewNode) -> dict[str, Any]:
-    return {
-        "id": node.id,
-        "conversation_id": conversation,
-        "parent": node.parent,
-        "kind": node.kind,
-        "role": node.message.role,
-        "sealed": seal.close(message_to_text(node.message), f"node:{node.id}"),
-        "created": node.created if node.created is not None else time.time(),
-        "pinned": node.pinned,
-        "client_id": node.client_id,
-    }

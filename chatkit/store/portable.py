@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, cast, get_args
 
 from chatkit.exchange.portable import Portable, PortableNode
-from chatkit.store.nodes import NewNode
+from chatkit.store.new_node import NewNode
 from chatkit.store.records import (
     AnswerFacts,
     ConversationRecord,
