@@ -66,18 +66,22 @@ class KeySeal:
         Raises:
             KeyUnavailable: as `Seal.open`.
         """
-        from cryptography.exceptions import InvalidTag
-
         if sealed[:1] == _PLAIN:
             return sealed[1:]
         nonce, rest = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
         try:
             return self._cipher.decrypt(nonce, rest, about.encode())
-        except (InvalidTag, ValueError):
+        except self._refusals:
             raise KeyUnavailable(
                 f"What is stored as {about} cannot be read with this key; it was sealed with "
                 "another one or was changed: restore the key store that belongs to this database."
             ) from None
+
+    @cached_property
+    def _refusals(self) -> tuple[type[Exception], ...]:
+        from cryptography.exceptions import InvalidTag
+
+        return InvalidTag, ValueError
 
     @cached_property
     def _cipher(self) -> "AESGCM":

@@ -154,7 +154,7 @@ class Answers:
                 return await _ended_as(connection, growth.node, facts.status)
             change = update(nodes).where(nodes.c.id == growth.node)
             await connection.execute(change.values(sealed=text))
-            await connection.execute(touch(conversation, now))
+            await touch(connection, conversation, now)
             if not self._keys.encrypted:
                 texts = {growth.node: growth.message.content}
                 await make_searchable(connection, self._database, texts)

@@ -3,9 +3,10 @@
 import secrets
 import time
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Select, Update, case, select, tuple_, update
+from sqlalchemy import Float, Select, String, Update, bindparam, case, select, tuple_, update
 
 from chatkit.sealing import Seal
 from chatkit.store.database import Database
@@ -20,6 +21,7 @@ from chatkit.store.schema import conversations, heads, users
 from chatkit.store.transaction import Transaction
 
 TITLE_CHARACTERS = 200
+_OWNER = select(conversations.c.user_id).where(conversations.c.id == bindparam("conversation"))
 
 
 class Cursor(NamedTuple):
@@ -103,8 +105,8 @@ class Conversations:
         """
 
         async def ask(connection: Transaction) -> Any | None:
-            query = _with_head(user).where(conversations.c.id == id)
-            return (await connection.execute(query)).first()
+            asked = {"user": user, "conversation": id}
+            return (await connection.execute(_one(), asked)).first()
 
         row = await self._database.read(ask)
         if row is None:
@@ -123,12 +125,13 @@ class Conversations:
         """
 
         async def ask(connection: Transaction) -> list[Any]:
-            query = _with_head(user)
+            query = _with_head()
             if before is not None:
                 place = tuple_(conversations.c.updated, conversations.c.id)
                 query = query.where(place < tuple_(before.updated, before.id))
             order = (conversations.c.updated.desc(), conversations.c.id.desc())
-            return list(await connection.execute(query.order_by(*order).limit(limit)))
+            page = query.order_by(*order).limit(limit)
+            return list(await connection.execute(page, {"user": user}))
 
         rows = await self._database.read(ask)
         seals = await self._keys.of_conversations(user, [row.id for row in rows])
@@ -199,18 +202,31 @@ async def owned(connection: Transaction, user: str, id: str) -> None:
     Raises:
         NotFound: there is none of this name, or it is someone else's.
     """
-    query = select(conversations.c.user_id).where(conversations.c.id == id)
-    if (await connection.execute(query)).scalar() != user:
+    if (await connection.execute(_OWNER, {"conversation": id})).scalar() != user:
         raise no_conversation(id)
 
 
-def touch(id: str, now: float) -> Update:
+async def touch(connection: Transaction, id: str, now: float) -> None:
     """Note that something was said just now; it never goes back, so that nothing expires early."""
+    await connection.execute(_touch(), {"conversation": id, "now": now})
+
+
+@cache
+def _touch() -> Update:
+    now = bindparam("now", type_=Float)
     later = case((conversations.c.updated > now, conversations.c.updated), else_=now)
-    return update(conversations).where(conversations.c.id == id).values(updated=later)
+    mine = conversations.c.id == bindparam("conversation")
+    return update(conversations).where(mine).values(updated=later)
 
 
-def _with_head(user: str) -> Select[Any]:
+@cache
+def _one() -> Select[Any]:
+    return _with_head().where(conversations.c.id == bindparam("conversation"))
+
+
+def _with_head() -> Select[Any]:
+    """The conversations of `:user`, each with where that person stands in it."""
+    user = bindparam("user", type_=String)
     joined = conversations.outerjoin(
         heads, (heads.c.conversation_id == conversations.c.id) & (heads.c.user_id == user)
     )

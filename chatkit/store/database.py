@@ -1,13 +1,14 @@
 """One database: opens it, runs reads and writes in transactions, and says plainly what failed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Insert, Table
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
@@ -65,19 +66,11 @@ class Database:
 
     def insert_new(self, table: Table) -> Insert:
         """Insert rows, and pass over those whose names are there already."""
-        if self.is_sqlite:
-            return sqlite_insert(table).on_conflict_do_nothing()
-        return postgres_insert(table).on_conflict_do_nothing()
+        return _insert(table, self.is_sqlite).on_conflict_do_nothing()
 
-    def put(self, table: Table, row: Mapping[str, Any]) -> Insert:
-        """Insert a row, or set it where its primary key is there already."""
-        keys = [column.name for column in table.primary_key]
-        rest = {name: value for name, value in row.items() if name not in keys}
-        if self.is_sqlite:
-            return sqlite_insert(table).values(row).on_conflict_do_update(keys, set_=rest)
-        return (
-            postgres_insert(table).values(row).on_conflict_do_update(index_elements=keys, set_=rest)
-        )
+    def put(self, table: Table) -> Insert:
+        """Insert a whole row, or set it where its primary key is there already."""
+        return _put(table, self.is_sqlite)
 
     async def forget_remnants(self) -> None:
         """Leave nothing of deleted rows in SQLite's files; PostgreSQL does so in its own time."""
@@ -114,6 +107,19 @@ class Database:
                 "that its address is right (CHATKIT_DATABASE_URL, CHATKIT_KEYS_URL)."
             )
         return error
+
+
+def _insert(table: Table, is_sqlite: bool) -> "sqlite_dialect.Insert | postgresql.Insert":
+    return sqlite_dialect.insert(table) if is_sqlite else postgresql.insert(table)
+
+
+@cache
+def _put(table: Table, is_sqlite: bool) -> Insert:
+    keys = [column.name for column in table.primary_key]
+    new = _insert(table, is_sqlite)
+    names = [column.name for column in table.columns]
+    rest = {name: new.excluded[name] for name in names if name not in keys}
+    return new.on_conflict_do_update(index_elements=keys, set_=rest)
 
 
 def _backend(text: str) -> Sqlite | Postgres:

@@ -12,10 +12,16 @@ from chatkit.store.conversations import owned, touch
 from chatkit.store.database import Database
 from chatkit.store.keys import Keys, no_conversation
 from chatkit.store.new_node import NewNode, new_row
-from chatkit.store.node_queries import children_query, leaf_query, path_query, with_facts
+from chatkit.store.node_queries import (
+    before_adding_query,
+    children,
+    leaf_query,
+    path_query,
+    with_facts,
+)
 from chatkit.store.node_rows import facts_to_row, opened
 from chatkit.store.records import NodeRecord
-from chatkit.store.schema import answers, conversations, heads, nodes
+from chatkit.store.schema import answers, heads, nodes
 from chatkit.store.text_index import make_searchable
 from chatkit.store.transaction import Transaction
 
@@ -102,12 +108,13 @@ class Nodes:
             NotFound: the conversation or the message does not exist, or is someone else's.
         """
         seal = await self._keys.of_conversation(user, conversation)
+        asked = {"conversation": conversation, "head": head, "limit": limit}
 
         async def ask(connection: Transaction) -> list[Any]:
             await owned(connection, user, conversation)
             if head is None:
                 return []
-            return list(await connection.execute(path_query(conversation, head, limit)))
+            return list(await connection.execute(path_query(), asked))
 
         rows = await self._database.read(ask)
         if head is not None and not rows:
@@ -149,7 +156,7 @@ class Nodes:
 
         async def ask(connection: Transaction) -> list[Any]:
             await owned(connection, user, conversation)
-            return list(await connection.execute(children_query(conversation, wanted)))
+            return list(await connection.execute(*children(conversation, wanted)))
 
         found: dict[str | None, tuple[str, ...]] = dict.fromkeys(wanted, ())
         for row in await self._database.read(ask):
@@ -165,7 +172,8 @@ class Nodes:
 
         async def ask(connection: Transaction) -> str | None:
             await owned(connection, user, conversation)
-            found: str | None = (await connection.execute(leaf_query(conversation, id))).scalar()
+            asked = {"conversation": conversation, "id": id}
+            found: str | None = (await connection.execute(leaf_query(), asked)).scalar()
             return found
 
         found = await self._database.read(ask)
@@ -221,18 +229,14 @@ class Nodes:
     async def _check(
         self, connection: Transaction, user: str, conversation: str, first: NewNode
     ) -> str | None:
-        """Refuse what may not be added; name the message that the same sending added before.
-
-        One question for four answers, since this stands in the way of every message.
-        """
-        here = nodes.c.conversation_id == conversation
-        sent = select(nodes.c.id).where(here, nodes.c.client_id == (first.client_id or ""))
-        parent = select(nodes.c.id).where(here, nodes.c.id == (first.parent or ""))
-        # There already when the database stored it and broke off before it could say so.
-        itself = select(nodes.c.id).where(here, nodes.c.id == first.id)
-        asked = (one.scalar_subquery() for one in (sent, parent, itself))
-        query = select(conversations.c.user_id, *asked).where(conversations.c.id == conversation)
-        row = (await connection.execute(query)).first()
+        """Refuse what may not be added; name the message that the same sending added before."""
+        asked = {
+            "conversation": conversation,
+            "client_id": first.client_id or "",
+            "parent": first.parent or "",
+            "id": first.id,
+        }
+        row = (await connection.execute(before_adding_query(), asked)).first()
         if row is None or row[0] != user:
             raise no_conversation(conversation)
         if first.client_id is not None and row[1] is not None:
@@ -247,8 +251,7 @@ class Nodes:
         """Name what an earlier sending of the same message added: it and what follows it."""
         found = [first]
         while len(found) < count:
-            query = children_query(conversation, {found[-1]}).limit(1)
-            row = (await connection.execute(query)).first()
+            row = (await connection.execute(*children(conversation, {found[-1]}))).first()
             if row is None:
                 break
             found.append(row.id)
@@ -269,7 +272,7 @@ class Nodes:
     async def _advance(
         self, connection: Transaction, user: str, conversation: str, head: str | None
     ) -> None:
-        await connection.execute(touch(conversation, time.time()))
+        await touch(connection, conversation, time.time())
         if head is not None:
             await self.put_head(connection, user, conversation, head)
 
@@ -278,7 +281,7 @@ class Nodes:
     ) -> None:
         """Note where a reader stands, inside a transaction."""
         row = {"user_id": user, "conversation_id": conversation, "node_id": head}
-        await connection.execute(self._database.put(heads, row))
+        await connection.execute(self._database.put(heads), row)
 
 
 def no_message(id: str | None) -> NotFound:

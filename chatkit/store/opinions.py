@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from chatkit.errors import InputError
 from chatkit.sealing import Seal
@@ -16,6 +16,11 @@ from chatkit.store.nodes import no_message
 from chatkit.store.records import Feedback
 from chatkit.store.schema import feedback, nodes, users
 from chatkit.store.transaction import Transaction
+
+_OPINIONS = select(feedback).where(
+    feedback.c.node_id.in_(bindparam("answers", expanding=True)),
+    feedback.c.user_id == bindparam("user"),
+)
 
 
 class Opinions:
@@ -50,7 +55,7 @@ class Opinions:
                 raise no_message(node)
             if role != "assistant":
                 raise InputError(f"The message {node!r} is no answer; give feedback on answers.")
-            await connection.execute(self._database.put(feedback, row))
+            await connection.execute(self._database.put(feedback), row)
 
         await self._database.write(work)
 
@@ -67,9 +72,8 @@ class Opinions:
             await owned(connection, user, conversation)
             found: list[tuple[str, str | None, bytes]] = []
             for start in range(0, len(wanted), 500):
-                some = feedback.c.node_id.in_(wanted[start : start + 500])
-                query = select(feedback).where(some, feedback.c.user_id == user)
-                rows = await connection.execute(query)
+                asked = {"user": user, "answers": wanted[start : start + 500]}
+                rows = await connection.execute(_OPINIONS, asked)
                 found += [(row.node_id, row.thumb, row.sealed) for row in rows]
             return found
 
