@@ -27,7 +27,7 @@ async def opened(url: str | None) -> AsyncIterator[Live]:
 
 async def write(live: Live, channel: str, events: list[Event], seal: Seal = SEAL) -> None:
     for event in events:
-        await live.append(channel, event, seal)
+        live.append(channel, event, seal)
 
 
 async def read(live: Live, channel: str, after: int = 0, seal: Seal = SEAL) -> list[Event]:

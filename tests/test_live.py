@@ -58,7 +58,7 @@ async def test_a_follower_gets_every_event_in_order_and_ends_with_the_last(ends:
     following = asyncio.create_task(read(ends.reader, "c"))
     events = answer(200)
     for event in events:
-        await ends.writer.append("c", event, SEAL)
+        ends.writer.append("c", event, SEAL)
         if event.seq % 20 == 0:
             await asyncio.sleep(0.002)
     assert await following == events
@@ -116,7 +116,7 @@ async def test_fifty_channels_at_once_do_not_mix(ends: Ends) -> None:
     following = {channel: asyncio.create_task(read(ends.reader, channel)) for channel in channels}
     for place in range(32):
         for channel, events in channels.items():
-            await ends.writer.append(channel, events[place], SEAL)
+            ends.writer.append(channel, events[place], SEAL)
         await asyncio.sleep(0)
     for channel, events in channels.items():
         assert await following[channel] == events
@@ -167,7 +167,7 @@ async def test_a_log_is_gone_some_time_after_its_final_event() -> None:
     live = MemoryLive(retain_seconds=0)
     await write(live, "c", [*deltas(1, 3)])
     assert known_channels(live) == ["c"]
-    await live.append("c", Event(4, "done"), SEAL)
+    live.append("c", Event(4, "done"), SEAL)
     assert known_channels(live) == []
 
 
@@ -177,7 +177,7 @@ async def test_closing_ends_followers_and_takes_nothing_more(ends: Ends) -> None
     await ends.reader.close()
     assert await following == []
     with pytest.raises(StoreUnavailable, match="closed"):
-        await ends.reader.append("c", Event(1, "done"), SEAL)
+        ends.reader.append("c", Event(1, "done"), SEAL)
     with pytest.raises(StoreUnavailable, match="closed"):
         await read(ends.reader, "c")
 
@@ -193,7 +193,7 @@ def test_a_follower_gets_exactly_what_it_lacks(after: int, joins: int, final: bo
         await asyncio.sleep(0)
         await write(live, "c", events[joins:])
         if not final:
-            await live.append("c", Event(13, "stopped"), SEAL)
+            live.append("c", Event(13, "stopped"), SEAL)
         return await following
 
     expected = events[after:] if final else [*events[after:], Event(13, "stopped")]

@@ -31,7 +31,7 @@ from chatkit.sealing import KeySeal
 async def write():
     live, seal = open_live(sys.argv[1]), KeySeal(b"k" * 32)
     for seq in range(1, 1_000_000):
-        await live.append("c", Event(seq, "delta", f"word {seq} "), seal)
+        live.append("c", Event(seq, "delta", f"word {seq} "), seal)
         await asyncio.sleep(0.002)
 
 asyncio.run(write())
@@ -97,7 +97,7 @@ async def test_redis_forgets_a_log_soon_after_its_final_event(redis_url: str) ->
         async with aclosing(other.follow("c", 0, SEAL)) as following:
             await take(following, 3)
             assert 60 < await client.ttl("chatkit:live:c") <= 3600
-            await live.append("c", Event(4, "done"), SEAL)
+            live.append("c", Event(4, "done"), SEAL)
             await take(following, 1)
             assert 0 < await client.ttl("chatkit:live:c") <= 60
 
@@ -130,8 +130,8 @@ async def test_a_follower_joins_while_others_wait(
 async def test_events_written_twice_are_there_once(redis_url: str) -> None:
     async with opened(redis_url) as one, opened(redis_url) as two:
         for event in answer(5):
-            await one.append("c", event, SEAL)
-            await two.append("c", event, SEAL)
+            one.append("c", event, SEAL)
+            two.append("c", event, SEAL)
         async with opened(redis_url) as reader:
             assert await read(reader, "c") == answer(5)
 
@@ -196,7 +196,7 @@ async def test_a_killed_redis_repeats_nothing_and_keeps_the_order(kept: bool) ->
                     server.kill()
                 if event.seq == 150:
                     server.start()
-                await writer.append("c", event, SEAL)
+                writer.append("c", event, SEAL)
                 await asyncio.sleep(0.001)
             assert await here == answer(298)
             got = seqs(await following)
@@ -217,7 +217,7 @@ async def test_a_worker_killed_elsewhere_is_followed_to_the_end_that_is_written_
             worker.wait()
             # A worker that is dead writes nothing more: this is all there is.
             last = await newest(redis_url)
-            await live.append("c", Event(last + 1, "interrupted"), SEAL)
+            live.append("c", Event(last + 1, "interrupted"), SEAL)
             async with asyncio.timeout(PATIENCE_SECONDS):
                 got += [event async for event in following]
     finally:

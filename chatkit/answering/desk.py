@@ -172,7 +172,7 @@ class Desk:
         growth = Growth(grown.node, grown.message, voice.seq + 1, seal)
         worker = self._bench.worker
         if await store.answers.finish(orphan.conversation, worker, growth, facts, time.time()):
-            await voice.tell("interrupted", facts={"model": facts.model})
+            voice.tell("interrupted", facts={"model": facts.model})
         telemetry.event("answer interrupted", model=facts.model)
 
     async def _recover(self, voice: Voice, seal: Seal) -> None:

@@ -1,8 +1,8 @@
 """Follows an answer from any place: live where that works, from the store where it does not."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 
 from chatkit.live.event import Event
 from chatkit.live.opening import Live
@@ -41,48 +41,33 @@ class Following:
         self._seen = after
         node = await self._find()
         if not _open(node):
-            for event in self._from_store(node, whole=True):
-                if event.seq > after:
-                    yield event
+            for news in self._unseen(self._from_store(node, whole=True)):
+                yield news
             return
-        # Closed from the inside out: the merging lets go of the stream before that is closed.
-        async with (
-            aclosing(self._live.follow(node.id, after, self._seal)) as stream,
-            aclosing(self._merged(stream)) as merged,
-        ):
-            async for event in merged:
-                if event.seq > self._seen:
-                    self._seen = event.seq
-                    yield event
-                if event.final:
-                    return
-
-    async def _merged(self, stream: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
-        """Give events as they come, with what the store knows where there are holes."""
         pause = SILENT_SECONDS if self._live.shared else UNSHARED_SECONDS
-        coming: asyncio.Task[Event | None] | None = None
-        try:
-            while True:
-                coming = coming or asyncio.create_task(_next(stream))
-                await asyncio.wait({coming}, timeout=pause)
-                if not coming.done():
-                    for known in self._from_store(await self._find()):
-                        yield known
-                    continue
-                event, coming = coming.result(), None
-                if event is None:
-                    break
-                if event.seq > self._seen + 1:
-                    yield await self._snapshot(event)
-                yield event
-        finally:
-            if coming is not None:
-                coming.cancel()
-                with suppress(asyncio.CancelledError):
-                    await coming
+        async with aclosing(self._live.follow(node.id, after, self._seal, pause)) as stream:
+            async for event in stream:
+                for news in self._unseen(await self._healed(event)):
+                    yield news
+                    if news.final:
+                        return
         # The log is gone: the answer ended long ago, or was erased.
-        for known in self._from_store(await self._find(), whole=True):
-            yield known
+        for news in self._unseen(self._from_store(await self._find(), whole=True)):
+            yield news
+
+    async def _healed(self, event: Event | None) -> list[Event]:
+        """Give an event, with what the store knows where there is silence or a hole before it."""
+        if event is None:
+            return self._from_store(await self._find())
+        if event.seq > self._seen + 1:
+            return [await self._snapshot(event), event]
+        return [event]
+
+    def _unseen(self, events: list[Event]) -> Iterator[Event]:
+        for event in events:
+            if event.seq > self._seen:
+                self._seen = event.seq
+                yield event
 
     async def _snapshot(self, next_event: Event) -> Event:
         """Wait until the store holds everything before an event, and give it."""
@@ -132,7 +117,3 @@ def _told(node: NodeRecord) -> dict[str, object]:
         "model": facts.model,
         "stage_seconds": dict(facts.stage_seconds),
     }
-
-
-async def _next(stream: AsyncGenerator[Event, None]) -> Event | None:
-    return await anext(stream, None)

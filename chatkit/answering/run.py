@@ -68,7 +68,7 @@ class Run:
         with telemetry.request(self.job.request_id):
             self._scribe.attend(self.voice)
             status, error = await self._outcome()
-            await self.voice.rest()
+            self.voice.rest()
             self._scribe.leave(self.job.node)
             await self._end(status, error)
 
@@ -103,8 +103,8 @@ class Run:
 
     async def _write(self) -> None:
         options = self.job.options
-        await self.voice.tell("accepted")
-        await self.voice.tell("queued")
+        self.voice.tell("accepted")
+        self.voice.tell("queued")
         began = time.monotonic()
         async with self._bench.models.use(options.model, options.load) as engine:
             self._stages.note("load", time.monotonic() - began)
@@ -114,7 +114,7 @@ class Run:
             await self._bench.store.answers.note_ledger(
                 self.voice.growth, ledger, fitted.prompt.identity
             )
-            await self.voice.tell("started", facts=_opening_facts(fitted))
+            self.voice.tell("started", facts=_opening_facts(fitted))
             await self._speak(engine, fitted)
 
     async def _speak(self, engine: Engine, fitted: Plan) -> None:
@@ -130,7 +130,7 @@ class Run:
             async for delta in deltas:
                 self._last = delta
                 self.voice.say(delta.text)
-        await self.voice.rest()
+        self.voice.rest()
         if usage := self._last.usage:
             self._stages.note("queue", usage.queued_seconds)
             self._stages.note("first token", usage.first_token_seconds - usage.queued_seconds)
@@ -181,7 +181,7 @@ class Run:
     async def _tell_end(self, status: Ending, error: tuple[str, str] | None) -> None:
         told = _usage_facts(self._facts(status, error))
         stages = {"stage_seconds": dict(self._stages.seconds)}
-        await self.voice.tell(status, error[1] if error else "", {**told, **stages})
+        self.voice.tell(status, error[1] if error else "", {**told, **stages})
 
     async def _stored(self, growth: Growth, facts: AnswerFacts, until: float) -> bool:
         """Store the end; while the store cannot take it, wait with it in memory.

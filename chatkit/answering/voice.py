@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from chatkit.live.event import Event, Kind
@@ -33,50 +32,47 @@ class Voice:
         self._live = live
         self._seal = seal
         self._waiting: list[str] = []
-        self._heard = asyncio.Event()
-        self._pump: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._told_at = 0.0
 
     @property
     def growth(self) -> Growth:
         """What there is of the answer, as far as events have told of it."""
         return Growth(self.node, assistant(self.text), self.seq, self._seal)
 
-    async def tell(
-        self, kind: Kind, text: str = "", facts: Mapping[str, Any] | None = None
-    ) -> None:
-        """Put one event into the log."""
-        self.seq += 1
-        await self._live.append(self.node, Event(self.seq, kind, text, facts or {}), self._seal)
+    def tell(self, kind: Kind, text: str = "", facts: Mapping[str, Any] | None = None) -> None:
+        """Put one event into the log, after what is still waiting."""
+        self.rest()
+        self._append(kind, text, facts or {})
 
     def say(self, text: str) -> None:
         """Take a piece of the answer; it is told within `GATHER_SECONDS`."""
         if not text:
             return
         self._waiting.append(text)
-        self._heard.set()
-        if self._pump is None:
-            self._pump = asyncio.create_task(self._gather())
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            due = self._told_at + GATHER_SECONDS
+            if loop.time() >= due:
+                self._tell_waiting()
+            else:
+                self._timer = loop.call_at(due, self._tell_waiting)
 
-    async def rest(self) -> None:
-        """Tell what is still waiting, and stop gathering."""
-        if self._pump is not None:
-            self._pump.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._pump
-            self._pump = None
-        await self._tell_waiting()
+    def rest(self) -> None:
+        """Tell what is still waiting."""
+        if self._waiting:
+            self._tell_waiting()
 
-    async def _gather(self) -> None:
-        while True:
-            await self._heard.wait()
-            # Shielded, since half an event told would be a hole in the numbers.
-            await asyncio.shield(self._tell_waiting())
-            await asyncio.sleep(GATHER_SECONDS)
-
-    async def _tell_waiting(self) -> None:
-        self._heard.clear()
+    def _tell_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         piece = "".join(self._waiting)
         self._waiting.clear()
-        if piece:
-            self.text += piece
-            await self.tell("delta", piece)
+        self.text += piece
+        self._told_at = asyncio.get_running_loop().time()
+        self._append("delta", piece, {})
+
+    def _append(self, kind: Kind, text: str, facts: Mapping[str, Any]) -> None:
+        self.seq += 1
+        self._live.append(self.node, Event(self.seq, kind, text, facts), self._seal)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from chatkit.errors import ChatkitError
 from chatkit.live.event import Event
+from chatkit.live.patience import Patience
 from chatkit.sealing import Seal
 
 # A log whose writer fell silent without a final event is kept this long.
@@ -30,7 +31,7 @@ class Log:
         self._events: list[Event] = []
         self._ended = False
         self._error: ChatkitError | None = None
-        self._news = asyncio.Event()
+        self._waiting: set[asyncio.Future[bool]] = set()
 
     @property
     def last(self) -> int:
@@ -59,8 +60,10 @@ class Log:
         self.start, self.seal = start, seal
         self._events.clear()
 
-    async def after(self, seq: int) -> list[Event]:
+    async def after(self, seq: int, patience: Patience) -> list[Event] | None:
         """Give the events after one, as soon as there are any; none means that none will come.
+
+        Returns: None when nothing came for as long as the follower has patience.
 
         Raises:
             ChatkitError: the log was ended with it.
@@ -71,7 +74,8 @@ class Log:
             found = self._newer(seq)
             if found or self.finished:
                 return found
-            await self._news.wait()
+            if not await patience.wait(self._waiting):
+                return None
 
     def _newer(self, seq: int) -> list[Event]:
         # From the end, since nearly every follower lacks only what has just come.
@@ -81,8 +85,10 @@ class Log:
         return self._events[place:]
 
     def _wake(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+        for follower in self._waiting:
+            if not follower.done():
+                follower.set_result(True)
+        self._waiting.clear()
 
 
 class Logs:

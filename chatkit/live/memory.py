@@ -1,10 +1,12 @@
 """Live logs for one process."""
 
 from collections.abc import AsyncGenerator
+from contextlib import closing
 
 from chatkit.errors import StoreUnavailable
 from chatkit.live.event import Event
 from chatkit.live.log import Logs
+from chatkit.live.patience import Patience
 from chatkit.sealing import Seal
 
 
@@ -24,21 +26,26 @@ class MemoryLive:
     async def ready(self) -> None:
         """Nothing to wait for; see `Live.ready`."""
 
-    async def append(self, channel: str, event: Event, seal: Seal) -> None:
+    def append(self, channel: str, event: Event, seal: Seal) -> None:
         """Add an event; see `Live.append`."""
         if self._closed:
             raise closed()
         self._logs.append(channel, event)
 
-    async def follow(self, channel: str, after: int, seal: Seal) -> AsyncGenerator[Event, None]:
+    async def follow(
+        self, channel: str, after: int, seal: Seal, silence: float | None = None
+    ) -> AsyncGenerator[Event | None, None]:
         """Give the events after one; see `Live.follow`."""
         if self._closed:
             raise closed()
-        with self._logs.joined(channel, after, None) as log:
-            while events := await log.after(after):
-                for event in events:
+        with (
+            closing(Patience(silence)) as patience,
+            self._logs.joined(channel, after, None) as log,
+        ):
+            while (events := await log.after(after, patience)) != []:
+                for event in events or (None,):
                     yield event
-                after = events[-1].seq
+                after = events[-1].seq if events else after
 
     async def drop(self, channel: str) -> None:
         """Forget a channel; see `Live.drop`."""

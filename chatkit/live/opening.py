@@ -31,7 +31,7 @@ class Live(Protocol):
         """
         ...
 
-    async def append(self, channel: str, event: Event, seal: Seal) -> None:
+    def append(self, channel: str, event: Event, seal: Seal) -> None:
         """Add an event; followers here have it at once, it goes elsewhere within milliseconds.
 
         An event whose number is not above the newest is there already, and is left out. So is one
@@ -47,7 +47,9 @@ class Live(Protocol):
         """
         ...
 
-    def follow(self, channel: str, after: int, seal: Seal) -> AsyncGenerator[Event, None]:
+    def follow(
+        self, channel: str, after: int, seal: Seal, silence: float | None = None
+    ) -> AsyncGenerator[Event | None, None]:
         """Give the events after one, in order, as they come; ends after a final one.
 
         Of a channel that nobody has written yet it waits for the first event, and so it does of
@@ -57,6 +59,7 @@ class Live(Protocol):
             channel: which log.
             after: the newest sequence number that the follower has, 0 for none.
             seal: opens what other processes wrote.
+            silence: give None each time that nothing has come for so many seconds.
 
         Raises:
             KeyUnavailable: the seal opens nothing in this log.

@@ -1,13 +1,14 @@
 """Live logs for several processes, as Redis Streams."""
 
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import closing, suppress
 from math import ceil
 
 from chatkit.live.connection import FAILURES, connect, unavailable
 from chatkit.live.event import Event, to_text
 from chatkit.live.log import IDLE_SECONDS, Logs
 from chatkit.live.memory import closed
+from chatkit.live.patience import Patience
 from chatkit.live.reading import PREFIX, Reader, about
 from chatkit.live.writing import Write, Writer
 from chatkit.sealing import Seal
@@ -51,7 +52,7 @@ class RedisLive:
         except FAILURES as error:
             raise unavailable(self._url, error) from error
 
-    async def append(self, channel: str, event: Event, seal: Seal) -> None:
+    def append(self, channel: str, event: Event, seal: Seal) -> None:
         """Add an event; see `Live.append`."""
         if self._closed:
             raise closed()
@@ -60,17 +61,22 @@ class RedisLive:
             seconds = self._retain_seconds if event.final else IDLE_SECONDS
             self._writer.put(Write(f"{PREFIX}{channel}", event.seq, body, seconds))
 
-    async def follow(self, channel: str, after: int, seal: Seal) -> AsyncGenerator[Event, None]:
+    async def follow(
+        self, channel: str, after: int, seal: Seal, silence: float | None = None
+    ) -> AsyncGenerator[Event | None, None]:
         """Give the events after one; see `Live.follow`."""
         if self._closed:
             raise closed()
-        with self._logs.joined(channel, after, seal) as log:
+        with (
+            closing(Patience(silence)) as patience,
+            self._logs.joined(channel, after, seal) as log,
+        ):
             if log.seal is not None:
                 self._reader.look()
-            while events := await log.after(after):
-                for event in events:
+            while (events := await log.after(after, patience)) != []:
+                for event in events or (None,):
                     yield event
-                after = events[-1].seq
+                after = events[-1].seq if events else after
 
     async def drop(self, channel: str) -> None:
         """Erase a channel; see `Live.drop`."""
