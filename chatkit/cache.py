@@ -145,13 +145,13 @@ class AnswerCache:
         """Keep an answer that has ended by itself."""
         self._answers.put(key, (text, last))
 
-    def forget(self, user: str, conversation: str | None = None) -> None:
-        """Forget a user's answers, or those of one conversation."""
-        self._answers.drop(
-            key
-            for key in self._answers
-            if key.user == user and conversation in (None, key.conversation)
-        )
+    def forget(self, user: str) -> None:
+        """Forget a user's answers."""
+        self._answers.drop(key for key in self._answers if key.user == user)
+
+    def forget_conversation(self, conversation: str) -> None:
+        """Forget the answers of one conversation."""
+        self._answers.drop(key for key in self._answers if key.conversation == conversation)
 
 
 def is_deterministic(sampling: Sampling) -> bool:

@@ -8,7 +8,7 @@ from contextlib import aclosing, suppress
 from typing import NamedTuple
 
 from chatkit import telemetry
-from chatkit.answering.checks import checked_client_id, checked_text, checked_title
+from chatkit.answering.checks import checked_client_id, checked_new, checked_text, checked_user
 from chatkit.answering.job import Job
 from chatkit.answering.options import AnswerOptions
 from chatkit.cache import AnswerCache
@@ -18,7 +18,6 @@ from chatkit.messages import assistant
 from chatkit.messages import user as user_message
 from chatkit.rooms import Room, temporary_id
 from chatkit.shelf import Shelf
-from chatkit.store.conversations import NewConversation
 from chatkit.store.new_node import NewNode
 from chatkit.store.records import AnswerFacts, ConversationSettings
 
@@ -96,9 +95,9 @@ class ChatService(Shelf):
             temporary: keep it in memory only: it is in no list, no search and no backup, and ends
                 with this process.
         """
-        id = temporary_id() if temporary else secrets.token_hex(16)
-        new = NewConversation(settings or ConversationSettings(), checked_title(title), id=id)
-        return await self.room(id).store.conversations.begin(user, new)
+        room = self.temporary if temporary else self.lasting
+        new = checked_new(settings, title, temporary_id() if temporary else "")
+        return await room.store.conversations.begin(checked_user(user), new)
 
     async def send(
         self,
@@ -125,7 +124,7 @@ class ChatService(Shelf):
             InputError: the text is empty, too long, or no text.
             NotFound: the conversation or the parent does not exist, or is someone else's.
         """
-        record = await self.room(conversation).store.conversations.find(user, conversation)
+        record = await self.room(conversation, parent).store.conversations.find(user, conversation)
         after = record.head if parent == "head" else parent
         question = NewNode(user_message(checked_text(text)), after, checked_client_id(client_id))
         turn = await self._ask(user, conversation, question, options)
@@ -154,7 +153,7 @@ class ChatService(Shelf):
             NotFound: the conversation or the message does not exist, or is someone else's.
             InputError: the message answers nothing.
         """
-        room = self.room(conversation)
+        room = self.room(conversation, node)
         found = await room.store.nodes.find(user, conversation, node)
         question = found.id if found.message.role == "user" else found.parent
         if question is None:
@@ -184,7 +183,7 @@ class ChatService(Shelf):
             InputError: the text is empty, too long, or no text.
             NotFound: the conversation or the message does not exist, or is someone else's.
         """
-        room = self.room(conversation)
+        room = self.room(conversation, node)
         found = await room.store.nodes.find(user, conversation, node)
         telemetry.acted(options.model, "edit")
         if found.message.role == "user":
@@ -202,7 +201,7 @@ class ChatService(Shelf):
         Raises:
             NotFound: the conversation or the message does not exist, or is someone else's.
         """
-        room = self.room(conversation)
+        room = self.room(conversation, node)
         found = await room.store.nodes.find(user, conversation, node)
         if found.facts is None or not found.facts.open:
             return
@@ -227,11 +226,21 @@ class ChatService(Shelf):
         Raises:
             NotFound: the conversation or the answer does not exist, or is someone else's.
         """
-        room = self.room(conversation)
+        room = self.room(conversation, node)
         seal = await room.store.keys.of_conversation(user, conversation)
         async with aclosing(room.desk.follow((user, conversation, node), seal, after)) as events:
             async for event in events:
                 yield event
+
+    async def expire(self, now: float) -> tuple[str, ...]:
+        """Delete what is older than its user's retention, or than everybody's, and name it.
+
+        Args:
+            now: the present, in seconds since 1970.
+        """
+        gone = await self.store.erasure.expire(self._retention_days, now)
+        self.forget(gone)
+        return gone
 
     async def _ask(
         self, user: str, conversation: str, question: NewNode, options: AnswerOptions
@@ -268,9 +277,7 @@ class ChatService(Shelf):
     async def _expire(self) -> None:
         while True:
             try:
-                gone = await self.store.erasure.expire(self._retention_days, time.time())
-                for id in gone:
-                    self.lasting.paths.forget(id)
+                await self.expire(time.time())
             except ChatkitError as error:
                 telemetry.failed(error)
             await asyncio.sleep(EXPIRE_SECONDS)

@@ -1,8 +1,10 @@
 """Where conversations live: on disk, or in memory only."""
 
+import asyncio
 import secrets
 from dataclasses import dataclass
 
+from chatkit import telemetry
 from chatkit.answering.desk import Desk
 from chatkit.answering.job import Bench
 from chatkit.cache import AnswerCache, PathCache
@@ -11,6 +13,7 @@ from chatkit.models import Models
 from chatkit.settings import Settings
 from chatkit.store.opening import Store, open_store, open_temporary_store
 
+STOPPING_SECONDS = 5.0
 _TEMPORARY = "tmp"
 
 
@@ -46,6 +49,30 @@ class Room:
         await self.desk.close()
         await self.live.close()
         await self.store.close()
+
+    async def silence(self, user: str, conversation: str) -> None:
+        """Stop what is being written in a conversation and drop its live logs.
+
+        Raises:
+            NotFound: the conversation does not exist, or is someone else's.
+        """
+        for node in await self.store.answers.running(user, conversation):
+            if not self.desk.stop(node.id):
+                await self.store.answers.ask_to_stop(user, conversation, node.id)
+        try:
+            async with asyncio.timeout(STOPPING_SECONDS):
+                while await self.store.answers.running(user, conversation):
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            # Its writer is dead or away; without the key what it writes can be read by nobody.
+            telemetry.event("deleted while written")
+        for answer in await self.store.answers.recent(user, conversation):
+            await self.live.drop(answer)
+
+    def forget(self, conversation: str) -> None:
+        """Let nothing of a conversation stay in this process's memory."""
+        self.paths.forget(conversation)
+        self.desk.forget_texts()
 
 
 async def lasting_room(

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
-# The first byte says how the rest is to be read, so that both kinds can stand in one database.
+# The first byte says how the rest was written; neither seal takes the other's for its own, or who
+# can write to the database could put words into a sealed conversation.
 _PLAIN = b"\x00"
 _AES_256_GCM = b"\x01"
 
@@ -66,16 +67,13 @@ class KeySeal:
         Raises:
             KeyUnavailable: as `Seal.open`.
         """
-        if sealed[:1] == _PLAIN:
-            return sealed[1:]
+        if sealed[:1] != _AES_256_GCM:
+            raise _unreadable(about)
         nonce, rest = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
         try:
             return self._cipher.decrypt(nonce, rest, about.encode())
         except self._refusals:
-            raise KeyUnavailable(
-                f"What is stored as {about} cannot be read with this key; it was sealed with "
-                "another one or was changed: restore the key store that belongs to this database."
-            ) from None
+            raise _unreadable(about) from None
 
     @cached_property
     def _refusals(self) -> tuple[type[Exception], ...]:
@@ -105,6 +103,13 @@ class PlainSeal:
                 "CHATKIT_ENCRYPTION is off; switch it on with the key store of this database."
             )
         return sealed[1:].decode("utf-8")
+
+
+def _unreadable(about: str) -> KeyUnavailable:
+    return KeyUnavailable(
+        f"What is stored as {about} cannot be read with this key; it was sealed with another one "
+        "or was changed: restore the key store that belongs to this database."
+    )
 
 
 def new_key() -> bytes:

@@ -1,19 +1,26 @@
 """A user's conversations apart from asking: lists, shows, renames, forks, searches and deletes."""
 
-import asyncio
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from chatkit import telemetry
-from chatkit.answering.checks import checked_title
+from chatkit.answering.checks import (
+    LONGEST_NAME,
+    checked_opinion,
+    checked_settings,
+    checked_title,
+    checked_user,
+    is_name,
+)
 from chatkit.cache import AnswerCache
 from chatkit.errors import InputError
 from chatkit.exchange.portable import Portable
 from chatkit.ledger import Ledger
-from chatkit.messages import check_text
 from chatkit.rooms import Room, is_temporary, temporary_id
 from chatkit.store.conversations import Cursor, NewConversation
+from chatkit.store.keys import no_conversation
+from chatkit.store.nodes import no_message
 from chatkit.store.opening import Store
 from chatkit.store.portable import to_portable
 from chatkit.store.records import ConversationRecord, ConversationSettings, Feedback, NodeRecord
@@ -21,7 +28,6 @@ from chatkit.store.search import Hit
 
 # Who talks in a notebook or a terminal of their own.
 LOCAL_USER = "local"
-STOPPING_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +79,16 @@ class Shelf:
         """The store of conversations that are kept."""
         return self.lasting.store
 
-    def room(self, conversation: str) -> Room:
-        """Tell where a conversation lives."""
+    def room(self, conversation: str, node: str | None = None) -> Room:
+        """Tell where a conversation lives; names of no possible shape are nobody's.
+
+        Raises:
+            NotFound: the conversation or the message cannot exist.
+        """
+        if not is_name(conversation):
+            raise no_conversation(conversation[:LONGEST_NAME])
+        if node is not None and not is_name(node):
+            raise no_message(node[:LONGEST_NAME])
         return self.temporary if is_temporary(conversation) else self.lasting
 
     async def conversations(
@@ -106,7 +120,7 @@ class Shelf:
         Raises:
             NotFound: the conversation or the message does not exist, or is someone else's.
         """
-        store = self.room(conversation).store
+        store = self.room(conversation, head or None).store
         record = await store.conversations.find(user, conversation)
         path = await store.nodes.path(user, conversation, head or record.head, limit)
         siblings = await store.nodes.siblings(user, conversation, {node.parent for node in path})
@@ -124,7 +138,7 @@ class Shelf:
         Raises:
             NotFound: the conversation or the message does not exist, or is someone else's.
         """
-        nodes = self.room(conversation).store.nodes
+        nodes = self.room(conversation, node).store.nodes
         leaf = await nodes.leaf(user, conversation, node)
         await nodes.set_head(user, conversation, leaf)
         return leaf
@@ -135,7 +149,7 @@ class Shelf:
         Raises:
             NotFound: the conversation or the message does not exist, or is someone else's.
         """
-        store = self.room(conversation).store
+        store = self.room(conversation, node).store
         record = await store.conversations.find(user, conversation)
         path = await store.nodes.path(user, conversation, node)
         id = temporary_id() if is_temporary(conversation) else ""
@@ -160,9 +174,8 @@ class Shelf:
         Raises:
             NotFound: the conversation does not exist, or is someone else's.
         """
-        if settings.system is not None:
-            check_text(settings.system)
-        await self.room(conversation).store.conversations.configure(user, conversation, settings)
+        store = self.room(conversation).store
+        await store.conversations.configure(user, conversation, checked_settings(settings))
 
     async def feedback(self, user: str, conversation: str, node: str, opinion: Feedback) -> None:
         """Note what a user thinks of an answer, in place of what was thought before.
@@ -171,8 +184,8 @@ class Shelf:
             InputError: the message is no answer.
             NotFound: the conversation or the message does not exist, or is someone else's.
         """
-        store = self.room(conversation).store
-        await store.opinions.give(user, conversation, node, opinion)
+        store = self.room(conversation, node).store
+        await store.opinions.give(user, conversation, node, checked_opinion(opinion))
         found = await store.nodes.find(user, conversation, node)
         if opinion.thumb and found.facts:
             telemetry.acted(found.facts.model, f"thumb {opinion.thumb}")
@@ -183,7 +196,7 @@ class Shelf:
         Raises:
             NotFound: the conversation or the message does not exist, or is someone else's.
         """
-        room = self.room(conversation)
+        room = self.room(conversation, node)
         await room.store.nodes.pin(user, conversation, node, pinned)
         room.paths.forget(conversation)
 
@@ -193,7 +206,8 @@ class Shelf:
         Raises:
             NotFound: the conversation does not exist, or is someone else's.
         """
-        text = await self.room(conversation).store.answers.ledger(user, conversation, node)
+        answers = self.room(conversation, node).store.answers
+        text = await answers.ledger(user, conversation, node)
         return Ledger.from_json(json.loads(text)) if text else None
 
     async def search(self, user: str, query: str, limit: int = 20) -> tuple[Hit, ...]:
@@ -235,7 +249,7 @@ class Shelf:
 
         Returns: their new names, in order.
         """
-        return await self.store.copies.take_in(user, portables)
+        return await self.store.copies.take_in(checked_user(user), portables)
 
     async def delete(self, user: str, conversation: str) -> None:
         """Delete a conversation for good: keys, texts, search entries, caches and live logs.
@@ -264,29 +278,16 @@ class Shelf:
         Raises:
             InputError: the number of days is not above 0.
         """
-        await self.store.erasure.set_retention(user, days)
+        await self.store.erasure.set_retention(checked_user(user), days)
 
     async def _silence(self, user: str, conversations: Iterable[str]) -> None:
         """Stop what is being written and forget what was remembered, before it is deleted."""
         for id in conversations:
-            room = self.room(id)
-            for node in await room.store.answers.running(user, id):
-                if not room.desk.stop(node.id):
-                    await room.store.answers.ask_to_stop(user, id, node.id)
-            await self._wait_for_silence(room, user, id)
-            for answer in await room.store.answers.recent(user, id):
-                await room.live.drop(answer)
-            room.paths.forget(id)
-            room.desk.forget_texts()
-            self.answers.forget(user, id)
+            await self.room(id).silence(user, id)
+            self.forget([id])
 
-    async def _wait_for_silence(self, room: Room, user: str, conversation: str) -> None:
-        async def silent() -> None:
-            while await room.store.answers.running(user, conversation):
-                await asyncio.sleep(0.05)
-
-        try:
-            await asyncio.wait_for(silent(), STOPPING_SECONDS)
-        except TimeoutError:
-            # Its writer is dead or away; without the key what it writes can be read by nobody.
-            telemetry.event("deleted while written")
+    def forget(self, conversations: Iterable[str]) -> None:
+        """Let nothing of some conversations stay in this process's memories."""
+        for id in conversations:
+            self.room(id).forget(id)
+            self.answers.forget_conversation(id)

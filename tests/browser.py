@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 ROOT = Path(__file__).parents[1]
+SLOW_APP = "tests/slow_app.py"
 PATIENCE_SECONDS = 60
 UNUSED_SECONDS = 1
 SESSIONS = [
@@ -52,10 +54,11 @@ class App:
     port: int
     log: Path
     process: subprocess.Popen[bytes]
+    name: str = "app"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/app"
+        return f"http://127.0.0.1:{self.port}/{self.name}"
 
     def metrics(self) -> dict[str, float]:
         """What `/metrics` says now: values by name with labels."""
@@ -72,18 +75,20 @@ def find_chromium() -> str | None:
 
 
 @contextmanager
-def running_app(log: Path, home: Path, models: str = "") -> Iterator[App]:
-    """Serve the app on a free port for as long as the block runs."""
-    port = free_port()
-    command = [sys.executable, "-m", "panel", "serve", "serve/app.py", "--port", str(port)]
+def running_app(
+    log: Path, home: Path, models: str = "", *, script: str = "serve/app.py", port: int = 0
+) -> Iterator[App]:
+    """Serve the app for as long as the block runs, on a free port when none is given."""
+    port = port or free_port()
+    command = [sys.executable, "-m", "panel", "serve", script, "--port", str(port)]
     command += ["--plugins", "chatkit.ui.metrics", *SESSIONS]
     environment = {**os.environ, "CHATKIT_HOME": str(home), "CHATKIT_APP_MODELS": models}
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        app = App(port, log, process)
+        app = App(port, log, process, Path(script).stem)
         wait_until(lambda: answers(app), f"the app answers; see {log}")
         yield app
     finally:
@@ -122,15 +127,48 @@ def wait_until(true: Callable[[], bool], what: str, seconds: float = PATIENCE_SE
 class Visitor:
     """Someone who uses the app in a page of the browser."""
 
-    def __init__(self, page: Page, app: App) -> None:
+    def __init__(self, page: Page, app: App, url: str = "") -> None:
         self.page = page
+        self.app = app
         self.requests: list[str] = []
+        self.tabs: list[Visitor] = []
         page.on("request", lambda request: self.requests.append(request.url))
-        page.goto(app.url)
         self.field = page.get_by_label("Message", exact=True)
-        self.field.wait_for(timeout=PATIENCE_SECONDS * 1000)
         self.answers = page.get_by_role("article", name="Assistant")
         self.questions = page.get_by_role("article", name="You")
+        self.problem = page.locator(".message .problem .sentence")
+        self.trouble = page.get_by_role("alert")
+        self.go(url or app.url)
+
+    def go(self, url: str) -> None:
+        """Open a page and wait until it can be used."""
+        self.page.goto(url)
+        self.field.wait_for(timeout=PATIENCE_SECONDS * 1000)
+
+    def reload(self) -> None:
+        """Load the page anew and wait until it can be used."""
+        self.page.reload()
+        self.field.wait_for(timeout=PATIENCE_SECONDS * 1000)
+
+    def tab(self, url: str = "") -> "Visitor":
+        """Open another tab of the same browser; by default the same page."""
+        page = self.page.context.new_page()
+        self.tabs.append(Visitor(page, self.app, url or self.page.url))
+        return self.tabs[-1]
+
+    def leave(self) -> None:
+        """Close the page, and the tabs that were opened beside it."""
+        for one in (self, *self.tabs):
+            one.page.close()
+
+    def press(self, label: str) -> None:
+        """Press the button with this label that comes last."""
+        self.page.get_by_role("button", name=label, exact=True).last.click()
+
+    @property
+    def conversation(self) -> str:
+        """The name of the conversation in the page's address."""
+        return self.page.url.partition("?conversation=")[2]
 
     def send(self, text: str) -> None:
         """Write and press Enter."""
@@ -141,7 +179,7 @@ class Visitor:
         """Send, wait for the whole answer and give what is shown of it."""
         before = self.answers.count()
         self.send(text)
-        self.answers.nth(before).wait_for()
+        self.answers.nth(before).wait_for(timeout=PATIENCE_SECONDS * 1000)
         self.wait_for_end()
         return self.answer()
 
@@ -152,6 +190,12 @@ class Visitor:
     def wait_for_end(self) -> None:
         """Wait until no answer is under way."""
         self.page.locator(".chat:not(.busy)").wait_for(timeout=PATIENCE_SECONDS * 1000)
+
+    def wait_for_text(self, text: str) -> None:
+        """Wait until the newest answer has a text in it."""
+        expect(self.answers.last.locator(".text")).to_contain_text(
+            text, timeout=PATIENCE_SECONDS * 1000
+        )
 
     def choose(self, label: str, value: str) -> None:
         """Fill a field of the drawer."""
@@ -164,7 +208,14 @@ class Visitor:
     def strangers(self) -> list[str]:
         """The requests that went anywhere but to the app."""
         own = ("http://127.0.0.1:", "data:", "blob:")
-        return [url for url in self.requests if not url.startswith(own)]
+        asked = [url for one in (self, *self.tabs) for url in one.requests]
+        return [url for url in asked if not url.startswith(own)]
+
+
+class Visit(Protocol):
+    """Opens a page of the app: in the browser that tests share, or as a stranger to it."""
+
+    def __call__(self, app: App, *, path: str = "", stranger: bool = False) -> Visitor: ...
 
 
 def free_port() -> int:

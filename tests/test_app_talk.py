@@ -1,217 +1,461 @@
-"""One visitor's conversation in the app, without a browser."""
+"""One page of the app and its visitor, without a browser, on a real store."""
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
+from scripted_service import opened, slow_script
 
-from chatkit.engines.scripted import Script, ScriptedEngine
-from chatkit.messages import assistant, user
-from chatkit.models import Models
+from chatkit.chat import ChatService
+from chatkit.engines.scripted import Script
+from chatkit.errors import InputError, SamplingError, StoreUnavailable
 from chatkit.sampling import Sampling
+from chatkit.store.records import ConversationSettings
 from chatkit.ui.bubble import Bubble
-from chatkit.ui.talk import Talk, Wish
+from chatkit.ui.screen import View, Wish
+from chatkit.ui.talk import Talk
+from chatkit.ui.visitor import visitor_of
 
 pytestmark = pytest.mark.anyio
 
+TOKEN = "a1" * 32
+OTHER_TOKEN = "b2" * 32
+WORDS = " ".join(f"w{number}" for number in range(40))
+
 
 class Paper:
-    """A screen that remembers what it was shown."""
+    """A screen that remembers what it was shown, as a browser does."""
 
     def __init__(self) -> None:
-        self.bubbles: dict[str, Bubble] = {}
+        self.view = View("", "", (), (), False)
+        self.bubbles: dict[str, dict[str, Any]] = {}
+        self.placed: dict[str, str] = {}
+        self.refused: dict[str, str] = {}
+        self.accepted: list[str] = []
+        self.said = ""
         self.updates = 0
-        self.is_busy = False
 
-    def show_all(self, bubbles: Sequence[Bubble]) -> None:
-        self.bubbles = {bubble.id: bubble for bubble in bubbles}
+    def show_view(self, view: View) -> None:
+        known = self.bubbles | {bubble.id: bubble.to_json() for bubble in view.bubbles}
+        self.bubbles = {id: known[id] for id in view.ids}
+        self.view = view
+        self.accepted += [view.accepted] if view.accepted else []
 
     def put(self, bubble: Bubble) -> None:
-        self.bubbles[bubble.id] = bubble
+        if bubble.id in self.bubbles:
+            self.bubbles[bubble.id] = bubble.to_json()
 
     def grow(self, bubble: Bubble, ended: str) -> None:
+        shown = self.bubbles[bubble.id]
         self.updates += 1
+        assert shown["steps"] == bubble.steps - 1
+        shown |= {"html": shown["html"] + ended, "tail": bubble.tail, "steps": bubble.steps}
 
-    def busy(self, busy: bool) -> None:
-        self.is_busy = busy
+    def place(self, id: str, conversation: str) -> None:
+        self.placed[id] = conversation
+
+    def refuse(self, id: str, sentence: str) -> None:
+        self.refused[id] = sentence
+
+    def trouble(self, sentence: str) -> None:
+        self.said = sentence
 
     @property
-    def last(self) -> Bubble:
+    def texts(self) -> list[str]:
+        """What is shown, questions as text and answers without their tags."""
+        return [
+            one["text"] or re.sub("<[^>]+>|\n", "", one["html"] + one["tail"])
+            for one in self.bubbles.values()
+        ]
+
+    @property
+    def last(self) -> dict[str, Any]:
         return list(self.bubbles.values())[-1]
 
-
-@pytest.fixture
-def paper() -> Paper:
-    return Paper()
-
-
-@pytest.fixture
-def talk(paper: Paper) -> Talk:
-    return Talk(paper, lambda: Wish("scripted:", "", Sampling()))
+    @property
+    def over(self) -> bool:
+        return bool(self.bubbles) and self.last["state"] not in ("sent", "queued", "streaming")
 
 
-@pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[Script], None]:
-    """Lets the scripted engine play another script."""
+class Knobs:
+    """What the visitor has set."""
 
-    def play(script: Script) -> None:
-        models = Models(budget=1)
-        monkeypatch.setattr("chatkit.models.open_engine", lambda *_: ScriptedEngine(script))
-        monkeypatch.setattr("chatkit.ui.talk.shared_models", lambda: models)
+    def __init__(self) -> None:
+        self.system = ""
+        self.sampling = Sampling()
+        self.error: InputError | None = None
+        self.shown: tuple[str, str, Mapping[str, Any]] | None = None
 
-    return play
+    def wish(self) -> Wish:
+        if self.error:
+            raise self.error
+        return Wish("scripted:", self.system, self.sampling)
 
-
-async def said(talk: Talk, text: str) -> None:
-    talk.ask(text)
-    await talk.ended()
-
-
-async def test_the_page_shows_what_the_conversation_holds(talk: Talk, paper: Paper) -> None:
-    await said(talk, "one")
-    await said(talk, "two")
-
-    assert talk.messages == (
-        user("one"),
-        assistant("You said: one"),
-        user("two"),
-        assistant("You said: two"),
-    )
-    assert [bubble.text for bubble in paper.bubbles.values()] == [
-        message.content for message in talk.messages
-    ]
-    assert not paper.is_busy
+    def show(self, system: str, model: str, sampling: Mapping[str, Any]) -> None:
+        self.shown = (system, model, sampling)
 
 
-async def test_a_page_that_opens_anew_shows_everything(talk: Talk, paper: Paper) -> None:
-    await said(talk, "one")
-    before = list(paper.bubbles.values())
-    paper.bubbles.clear()
+class Page:
+    """A page of the app in front of somebody."""
 
-    talk.show()
+    def __init__(self, service: ChatService, token: str, conversation: str = "") -> None:
+        async def open_service() -> ChatService:
+            return service
 
-    assert list(paper.bubbles.values()) == before
+        self.paper, self.knobs = Paper(), Knobs()
+        self.talk = Talk(self.paper, self.knobs, open_service)
+        self._sent = 0
+        self.hear(type="ready", visitor=token, conversation=conversation)
 
+    def hear(self, **message: Any) -> None:
+        self.talk.hear({"conversation": self.conversation, **message})
 
-async def test_asking_while_an_answer_is_under_way_does_nothing(talk: Talk) -> None:
-    talk.ask("one")
-    talk.ask("two")
-    talk.retry()
-    await talk.ended()
+    @property
+    def conversation(self) -> str:
+        return self.paper.view.conversation
 
-    assert [message.content for message in talk.messages] == ["one", "You said: one"]
+    async def send(self, text: str, id: str = "") -> None:
+        """Send as the browser does, which first asks for a conversation where there is none."""
+        self._sent += 1
+        id = id or f"sent-{self._sent}-{text[:20]}"
+        conversation = self.conversation
+        if not conversation:
+            self.hear(type="begin", id=id)
+            await until(lambda: id in self.paper.placed or id in self.paper.refused)
+            if id in self.paper.refused:
+                return
+            conversation = self.paper.placed[id]
+        parent = list(self.paper.bubbles)[-1] if self.paper.bubbles else None
+        self.hear(type="send", id=id, text=text, parent=parent, conversation=conversation)
+        await until(lambda: id in self.paper.accepted or id in self.paper.refused)
 
-
-async def test_the_system_prompt_and_the_sampling_reach_the_engine(
-    paper: Paper, play: Callable[[Script], None]
-) -> None:
-    play(Script())
-    plain = Talk(paper, lambda: Wish("scripted:", "", Sampling()))
-    ruled = Talk(paper, lambda: Wish("scripted:", "Be brief.", Sampling(max_tokens=3)))
-    await said(plain, "hello")
-    read_without = tokens_read(paper.last)
-
-    await said(ruled, "hello")
-
-    assert paper.last.text == "You"
-    assert paper.last.note.endswith("ended by the longest length")
-    assert tokens_read(paper.last) > read_without
-
-
-async def test_asking_again_replaces_the_answer_and_keeps_both_in_the_tree(
-    talk: Talk, paper: Paper
-) -> None:
-    await said(talk, "one")
-    first = talk.head
-
-    talk.retry()
-    await talk.ended()
-
-    assert first and talk.head
-    assert talk.head != first
-    assert first in [node.id for node in talk.conversation.siblings(talk.head)]
-    assert [bubble.role for bubble in paper.bubbles.values()] == ["user", "assistant"]
+    async def ask(self, text: str) -> None:
+        """Send, and wait for the end of the answer."""
+        before = len(self.paper.bubbles)
+        await self.send(text)
+        await until(lambda: len(self.paper.bubbles) > before and self.paper.over)
 
 
-async def test_a_fast_answer_updates_the_page_seldom(
-    talk: Talk, paper: Paper, play: Callable[[Script], None]
-) -> None:
-    play(Script(context=100_000))
+@asynccontextmanager
+async def pages(script: Script | None = None) -> AsyncIterator[Callable[..., Page]]:
+    """Opens pages on one service."""
+    open_pages: list[Page] = []
+    async with opened(script) as service:
 
-    await said(talk, "word " * 2000)
+        def page(token: str = TOKEN, conversation: str = "") -> Page:
+            open_pages.append(Page(service, token, conversation))
+            return open_pages[-1]
 
-    assert len(paper.last.text) > 10_000
-    assert paper.updates < 1000
-
-
-async def test_stopping_keeps_what_has_come(
-    talk: Talk, paper: Paper, play: Callable[[Script], None]
-) -> None:
-    play(Script(token_seconds=0.01))
-    talk.ask("a question with many tokens")
-    await until(lambda: len(paper.last.text) > 3)
-
-    talk.stop()
-    await talk.ended()
-
-    assert "You said: a question with many tokens".startswith(paper.last.text)
-    assert paper.last.note == "scripted: · stopped"
-    assert talk.messages[-1] == assistant(paper.last.text)
-
-
-async def test_stopping_at_once_leaves_no_answer(talk: Talk, paper: Paper) -> None:
-    talk.ask("one")
-    talk.stop()
-    await talk.ended()
-
-    assert talk.messages == ()
-    assert paper.last.note == "stopped"
-    assert not paper.is_busy
-
-
-async def test_an_engine_that_fails_midway_leaves_its_words_and_a_sentence(
-    talk: Talk, paper: Paper, play: Callable[[Script], None]
-) -> None:
-    play(Script(fail_after=8))
-
-    await said(talk, "one")
-
-    assert paper.last.text == "You said"
-    assert paper.last.error == "scripted: failed after 8 tokens, as its script says."
-    assert re.fullmatch("request [0-9a-f]{16}", paper.last.note)
-    assert talk.messages[-1] == assistant("You said")
-
-
-async def test_an_error_nobody_expected_is_a_sentence_with_the_request(
-    talk: Talk, paper: Paper, play: Callable[[Script], None]
-) -> None:
-    def answer(question: str) -> str:
-        raise RuntimeError(f"secret {question}")
-
-    play(Script(answer))
-
-    await said(talk, "one")
-
-    assert re.search("went wrong on the server.* request [0-9a-f]{16}", paper.last.error)
-    assert "secret" not in paper.last.error
-    assert talk.messages == ()
-
-
-async def test_text_that_is_no_unicode_is_refused(talk: Talk, paper: Paper) -> None:
-    talk.ask("\ud800")
-
-    assert "not valid Unicode" in paper.last.error
-    assert talk.messages == ()
+        yield page
+        for one in open_pages:
+            one.talk.close()
 
 
 async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.005)
 
-    while not true():
-        await asyncio.sleep(0)
+
+async def test_a_page_that_opens_anew_shows_what_the_store_has() -> None:
+    async with pages() as page:
+        one = page()
+        await one.ask("one")
+        await one.ask("two")
+        again = page(conversation=one.conversation)
+        await until(lambda: len(again.paper.bubbles) == 4)
+
+    assert again.paper.texts == ["one", "You said: one", "two", "You said: two"]
+    assert again.paper.bubbles == one.paper.bubbles
 
 
-def tokens_read(bubble: Bubble) -> int:
-    found = re.search(r"(\d+) tokens read", bubble.note)
+async def test_a_page_that_opens_in_the_middle_of_an_answer_sees_all_of_it() -> None:
+    async with pages(slow_script(0.003)) as page:
+        one = page()
+        await one.send("hello")
+        await until(lambda: len(one.paper.texts[-1]) > 50)
+        again = page(conversation=one.conversation)
+        await until(lambda: again.paper.over and one.paper.over)
+
+    assert again.paper.texts == one.paper.texts
+    assert again.paper.texts[-1].endswith("w199")
+
+
+async def test_what_is_sent_on_one_page_appears_on_the_other() -> None:
+    async with pages() as page:
+        one = page()
+        await one.ask("one")
+        other = page(conversation=one.conversation)
+        await until(lambda: len(other.paper.bubbles) == 2)
+        await other.ask("two")
+        await until(lambda: len(one.paper.bubbles) == 4 and one.paper.over)
+
+    assert one.paper.texts == other.paper.texts
+
+
+async def test_what_another_process_did_is_found_by_looking() -> None:
+    async with pages() as page, opened() as elsewhere:
+        one = page()
+        await one.ask("one")
+        away = Page(elsewhere, TOKEN, one.conversation)
+        await until(lambda: len(away.paper.bubbles) == 2)
+        # Notices stay in a process; these two pages are in one, and so must be kept apart.
+        away.hear(type="visible", visible=True)
+        await away.ask("two")
+        await until(lambda: len(one.paper.bubbles) == 4 and one.paper.over)
+        away.talk.close()
+
+    assert one.paper.texts == away.paper.texts
+
+
+async def test_the_same_sending_twice_is_one_message() -> None:
+    async with pages() as page:
+        one = page()
+        await one.ask("one")
+        parent = list(one.paper.bubbles)[-1]
+        for _ in range(2):
+            one.hear(type="send", id="twice", text="two", parent=parent)
+        await until(lambda: one.paper.accepted.count("twice") == 2 and one.paper.over)
+
+    assert one.paper.texts == ["one", "You said: one", "two", "You said: two"]
+    assert all(len(shown["siblings"]) == 1 for shown in one.paper.bubbles.values())
+
+
+async def test_someone_elses_conversation_is_as_if_it_did_not_exist() -> None:
+    async with pages() as page:
+        owner = page()
+        await owner.ask("a secret")
+        name = owner.conversation
+        stranger, lost = page(OTHER_TOKEN, name), page(OTHER_TOKEN, "0" * 32)
+        await until(lambda: bool(stranger.paper.said and lost.paper.said))
+        for kind in ("send", "edit", "regenerate", "stop", "branch", "thumb"):
+            node = list(owner.paper.bubbles)[-1]
+            wish = {"type": kind, "id": f"try {kind}", "conversation": name, "node": node}
+            stranger.hear(**wish, parent=None, text="hello", thumb="up")
+        await until(lambda: len(stranger.paper.refused) == 6)
+
+    assert stranger.paper.said.replace(name, "0" * 32) == lost.paper.said
+    assert stranger.paper.texts == lost.paper.texts == []
+    assert owner.paper.texts == ["a secret", "You said: a secret"]
+
+
+@pytest.mark.parametrize("token", ["", "a1", "A1" * 32, "a1" * 33])
+async def test_a_page_without_a_token_shows_nothing(token: str) -> None:
+    async with pages() as page:
+        one = page(token)
+        await until(lambda: bool(one.paper.said))
+        one.hear(type="begin", id="x")
+        await until(lambda: "x" in one.paper.refused)
+
+    assert one.paper.said == one.paper.refused["x"]
+    assert "reload" in one.paper.said
+
+
+async def test_the_system_prompt_and_the_sampling_reach_the_engine_and_a_page_opened_later() -> (
+    None
+):
+    async with pages() as page:
+        one = page()
+        await one.ask("one")
+        plain = tokens_read(one.paper.last)
+        one.knobs.system, one.knobs.sampling = "Be brief.", Sampling(max_tokens=3)
+        one.hear(type="regenerate", id="again", node=one.paper.last["id"])
+        await until(lambda: one.paper.over and len(one.paper.last["siblings"]) == 2)
+        again = page(conversation=one.conversation)
+        await until(lambda: again.knobs.shown is not None)
+
+    assert one.paper.texts[-1] == "You"
+    assert one.paper.last["note"].endswith("ended by the longest length")
+    assert tokens_read(one.paper.last) > plain
+    assert again.knobs.shown == ("Be brief.", "scripted:", {"max_tokens": 3})
+
+
+async def test_a_system_prompt_that_was_not_touched_leaves_the_conversations_own() -> None:
+    async with pages() as page, opened() as service:
+        one = page()
+        await one.ask("one")
+        user = visitor_of(TOKEN)
+        await service.configure(user, one.conversation, ConversationSettings("Be kind.", "refuse"))
+        await one.ask("two")
+        kept = (await service.conversation(user, one.conversation)).settings
+        one.knobs.system = "Be brief."
+        await one.ask("three")
+        changed = (await service.conversation(user, one.conversation)).settings
+
+    assert kept == ConversationSettings("Be kind.", "refuse")
+    assert changed == ConversationSettings("Be brief.", "refuse")
+
+
+async def test_branches_can_be_gone_through() -> None:
+    async with pages() as page:
+        one = page()
+        await one.ask("one")
+        question, first = one.paper.bubbles
+        one.hear(type="regenerate", id="again", node=first)
+        await until(lambda: one.paper.over and first not in one.paper.bubbles)
+        second = one.paper.last["id"]
+        one.hear(type="branch", node=first)
+        await until(lambda: first in one.paper.bubbles)
+        assert one.paper.last["siblings"] == [first, second]
+        one.hear(type="edit", id="other", node=question, text="two")
+        await until(lambda: one.paper.over and question not in one.paper.bubbles)
+
+    assert one.paper.texts == ["two", "You said: two"]
+    assert len(next(iter(one.paper.bubbles.values()))["siblings"]) == 2
+
+
+async def test_stopping_keeps_what_has_come() -> None:
+    async with pages(slow_script(0.01)) as page:
+        one = page()
+        await one.send(WORDS)
+        await until(lambda: len(one.paper.texts[-1]) > 20)
+        one.hear(type="stop", node=one.paper.last["id"])
+        await until(lambda: one.paper.over)
+
+    assert one.paper.last["state"] == "stopped"
+    assert one.paper.last["note"] == "scripted: · stopped"
+    assert one.paper.texts[-1].startswith("w0 w1")
+
+
+async def test_leaving_the_page_does_not_stop_the_answer() -> None:
+    async with pages(slow_script(0.001)) as page:
+        one = page()
+        await one.send("hello")
+        one.talk.close()
+        again = page(conversation=one.paper.placed["sent-1-hello"])
+        await until(lambda: again.paper.over)
+
+    assert again.paper.last["state"] == "done"
+    assert again.paper.texts[-1].endswith("w199")
+
+
+async def test_a_new_chat_leaves_the_old_one_alone() -> None:
+    async with pages() as page:
+        one = page()
+        await one.ask("one")
+        old = one.conversation
+        one.hear(type="new")
+        await until(lambda: one.conversation == "")
+        await one.ask("two")
+
+    assert one.paper.texts == ["two", "You said: two"]
+    assert one.conversation != old
+
+
+async def test_only_the_newest_messages_are_shown_and_older_ones_on_demand() -> None:
+    async with pages() as page:
+        one = page()
+        for number in range(20):
+            await one.ask(f"question {number}")
+        again = page(conversation=one.conversation)
+        await until(lambda: len(again.paper.bubbles) == 30)
+        assert again.paper.view.more
+        again.hear(type="older")
+        await until(lambda: len(again.paper.bubbles) == 40)
+        await again.ask("one more")
+
+    assert not again.paper.view.more
+    assert again.paper.texts[0] == "question 0"
+    assert len(again.paper.bubbles) == 42
+
+
+async def test_a_fast_answer_updates_the_page_seldom() -> None:
+    async with pages(Script(context=100_000)) as page:
+        one = page()
+        await one.ask("word " * 2000)
+
+    assert len(one.paper.texts[-1]) > 10_000
+    assert one.paper.updates < 1000
+
+
+async def test_an_engine_that_fails_midway_leaves_its_words_and_a_sentence() -> None:
+    async with pages(Script(fail_after=8)) as page:
+        one = page()
+        await one.ask("one")
+
+    assert one.paper.texts[-1] == "You said"
+    assert one.paper.last["state"] == "failed"
+    assert one.paper.last["error"] == "scripted: failed after 8 tokens, as its script says."
+    assert re.fullmatch("scripted: · request [0-9a-f]{16}", one.paper.last["note"])
+
+
+async def test_an_error_nobody_expected_is_a_sentence_with_the_request() -> None:
+    def answer(question: str) -> str:
+        raise RuntimeError(f"secret {question}")
+
+    async with pages(Script(answer)) as page:
+        one = page()
+        await one.ask("one")
+
+    assert re.search("went wrong on the server.* request [0-9a-f]{16}", one.paper.last["error"])
+    assert "secret" not in one.paper.last["error"]
+
+
+async def test_what_is_refused_is_not_stored_and_says_why() -> None:
+    async with pages() as page:
+        one = page()
+        await one.ask("one")
+        await one.send("\ud800", id="no text")
+        one.knobs.error = SamplingError("The sampling option seed is 'x'; give a whole number.")
+        await one.send("two", id="no number")
+
+    assert "not valid Unicode" in one.paper.refused["no text"]
+    assert one.paper.refused["no number"].startswith("The sampling option seed")
+    assert one.paper.texts == ["one", "You said: one"]
+
+
+async def test_a_store_that_does_not_open_is_one_sentence() -> None:
+    async def closed() -> ChatService:
+        raise StoreUnavailable("The database does not answer; start it.")
+
+    paper = Paper()
+    talk = Talk(paper, Knobs(), closed)
+    talk.hear({"type": "ready", "visitor": TOKEN, "conversation": ""})
+    await until(lambda: bool(paper.said))
+    talk.hear({"type": "begin", "id": "one"})
+    await until(lambda: "one" in paper.refused)
+    talk.close()
+
+    assert paper.said == paper.refused["one"] == "The database does not answer; start it."
+
+
+@pytest.mark.parametrize(
+    "message",
+    [None, 1, "send", [], {}, {"type": "send"}, {"type": "older", "conversation": 3}, {"id": 1}],
+)
+async def test_what_no_browser_says_is_not_listened_to(message: Any) -> None:
+    async with pages() as page:
+        one = page()
+        one.talk.hear(message)
+        await one.ask("one")
+
+    assert one.paper.texts == ["one", "You said: one"]
+
+
+async def test_what_the_model_was_not_given_is_said_with_the_reason() -> None:
+    async with pages(Script(context=600)) as page:
+        one = page()
+        for word in ("first", "second", "third"):
+            await one.ask(f"{word} " * 30)
+        await until(lambda: bool(one.paper.last["leftOut"]))
+
+    heading, *reasons = one.paper.last["leftOut"]
+    assert heading == "4 earlier messages were left out"
+    assert "the window is full" in reasons[0]
+
+
+def test_a_visitors_name_fits_the_store_and_does_not_tell_the_token() -> None:
+    name = visitor_of(TOKEN)
+
+    assert len(name) == 64
+    assert TOKEN[:8] not in name
+    assert name != visitor_of(OTHER_TOKEN)
+
+
+def tokens_read(shown: Mapping[str, Any]) -> int:
+    found = re.search(r"(\d+) tokens read", shown["note"])
     assert found
     return int(found[1])

@@ -5,6 +5,8 @@ import sys
 import typer
 
 from chatkit.cli.chat import chat
+from chatkit.cli.conversations import conversations
+from chatkit.cli.db import db
 from chatkit.cli.fit import fit
 from chatkit.cli.models import models
 from chatkit.cli.pull import pull
@@ -23,6 +25,8 @@ app.command()(models)
 app.command()(fit)
 app.command()(pull)
 app.command()(chat)
+app.add_typer(conversations, name="conversations")
+app.add_typer(db, name="db")
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, or_, select, update
+from sqlalchemy import bindparam, select, update
 
 from chatkit.messages import Message
 from chatkit.sealing import Seal
@@ -15,7 +15,7 @@ from chatkit.store.keys import Keys
 from chatkit.store.node_queries import with_facts
 from chatkit.store.node_rows import facts_to_row, opened
 from chatkit.store.records import AnswerFacts, NodeRecord, message_to_text
-from chatkit.store.schema import OPEN_STATUSES, answers, nodes
+from chatkit.store.schema import answers, is_open, nodes
 from chatkit.store.text_index import make_searchable
 from chatkit.store.transaction import Transaction
 
@@ -60,9 +60,7 @@ class Answers:
 
         Returns: the names of those whose reader has asked to stop.
         """
-        # Spelt out: a list of values cannot stand in a statement that is run for many rows.
-        still_open = or_(*(answers.c.status == status for status in OPEN_STATUSES))
-        mine = (answers.c.worker == worker) & still_open
+        mine = (answers.c.worker == worker) & is_open
         progress = (
             update(answers)
             .where(answers.c.node_id == bindparam("node"), mine)
@@ -144,7 +142,7 @@ class Answers:
             for name, value in facts_to_row(growth.node, facts, growth.seal).items()
             if name not in ("request_id", "sealed_sampling", "template_identity", "flushed")
         }
-        mine = (answers.c.worker == worker) & answers.c.status.in_(OPEN_STATUSES)
+        mine = (answers.c.worker == worker) & is_open
         end = update(answers).where(answers.c.node_id == growth.node, mine)
         text = growth.seal.close(message_to_text(growth.message), f"node:{growth.node}")
 
@@ -184,9 +182,7 @@ class Answers:
             NotFound: the conversation does not exist, or is someone else's.
         """
         seal = await self._keys.of_conversation(user, conversation)
-        query = with_facts().where(
-            nodes.c.conversation_id == conversation, answers.c.status.in_(OPEN_STATUSES)
-        )
+        query = with_facts().where(nodes.c.conversation_id == conversation, is_open)
 
         async def ask(connection: Transaction) -> tuple[NodeRecord, ...]:
             await owned(connection, user, conversation)

@@ -134,8 +134,9 @@ class Conversations:
             return list(await connection.execute(page, {"user": user}))
 
         rows = await self._database.read(ask)
-        seals = await self._keys.of_conversations(user, [row.id for row in rows])
-        return tuple(self._opened(row, seals[row.id]) for row in rows)
+        # What is deleted in this moment loses its key before its row.
+        seals = await self._keys.alive(user, [row.id for row in rows])
+        return tuple(self._opened(row, seals[row.id]) for row in rows if row.id in seals)
 
     async def ids(self, user: str) -> tuple[str, ...]:
         """Name all conversations of a user."""

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from chatkit.exchange.portable import Portable
 from chatkit.sealing import Seal
@@ -16,7 +16,7 @@ from chatkit.store.nodes import Nodes
 from chatkit.store.opinions import feedback_row
 from chatkit.store.portable import feedback_of, new_nodes, settings_of
 from chatkit.store.records import NodeRecord
-from chatkit.store.schema import feedback
+from chatkit.store.schema import conversations, feedback
 from chatkit.store.transaction import Transaction
 
 
@@ -68,6 +68,9 @@ class Copies:
         prepared = [await self._prepared(user, portable, names) for portable in portables]
 
         async def work(connection: Transaction) -> None:
+            if prepared and await _there(connection, prepared[0].id):
+                # Stored by an earlier try, after which the connection broke.
+                return
             for one in prepared:
                 await self._conversations.insert(connection, user, one.row)
                 if one.nodes:
@@ -111,6 +114,11 @@ class _Prepared(NamedTuple):
     nodes: dict[str, NewNode]
     head: str | None
     opinions: list[dict[str, Any]]
+
+
+async def _there(connection: Transaction, conversation: str) -> bool:
+    query = select(conversations.c.id).where(conversations.c.id == conversation)
+    return (await connection.execute(query)).first() is not None
 
 
 def _chain(path: Sequence[NodeRecord]) -> list[NewNode]:

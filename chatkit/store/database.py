@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from chatkit.errors import DiskFull, InputError, StoreUnavailable
 from chatkit.store.postgres import Postgres
@@ -85,6 +86,11 @@ class Database:
         for pause in (*RETRY_SECONDS, None):
             try:
                 return await once()
+            except NoConnection as error:
+                raise StoreUnavailable(
+                    f"All connections to the database {self.name} are in use for too long; wait, "
+                    "and send again."
+                ) from error
             except (DBAPIError, OSError) as error:
                 if pause is None or not self._backend.passes(error):
                     raise self._translated(error) from error

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import SelectBase, delete, select, text, union, update
 
 from chatkit.errors import InputError
-from chatkit.store.audit import Audit
+from chatkit.store.audit import Action, Audit
 from chatkit.store.conversations import owned
 from chatkit.store.database import Database
 from chatkit.store.keys import Keys
@@ -44,8 +45,7 @@ class Erasure:
 
         await self._database.read(check)
         await self._keys.destroy([id])
-        await self._remove([id], ())
-        await self._audit.note(user, "delete conversation", id)
+        await self._remove([id], (), [_Note(user, "delete conversation", id)])
 
     async def user(self, user: str, actor: str | None = None) -> tuple[str, ...]:
         """Delete a person with all that belongs to them.
@@ -56,10 +56,10 @@ class Erasure:
 
         Returns: the names of the conversations that went.
         """
-        ids = await self._ids(conversations.c.user_id == user)
-        await self._keys.destroy(ids, user)
-        await self._remove(ids, (user,))
-        await self._audit.note(actor or user, "delete user", user)
+        ids = await self._ids(select(conversations.c.id).where(conversations.c.user_id == user))
+        lives = [_life(*row) for row in await self._people(user)]
+        await self._keys.destroy([*ids, *lives], user)
+        await self._remove(ids, (user,), [_Note(actor or user, "delete user", user)])
         return tuple(ids)
 
     async def set_retention(self, user: str, days: float | None) -> None:
@@ -89,18 +89,10 @@ class Erasure:
 
         Returns: the names of the conversations that went.
         """
-        age = (now - conversations.c.updated) / DAY_SECONDS
-        own = select(users.c.retention_days).where(users.c.id == conversations.c.user_id)
-        kept = own.scalar_subquery()
-        too_old = age > kept
-        if days is not None:
-            too_old = age > func.coalesce(_least(self._database, kept, days), days)
-        ids = await self._ids(too_old)
+        ids = await self._ids(_expired(days, now))
         if ids:
             await self._keys.destroy(ids)
-            await self._remove(ids, ())
-            for id in ids:
-                await self._audit.note("retention", "expire", id)
+            await self._remove(ids, (), [_Note("retention", "expire", id) for id in ids])
         return tuple(ids)
 
     async def replay(self) -> int:
@@ -111,13 +103,20 @@ class Erasure:
         erased = await self._keys.erased()
         if not erased:
             return 0
-        ids = [id for id in await self._ids(None) if self._keys.pseudonym(id) in erased]
-        people = [id for id in await self._people() if self._keys.pseudonym(id) in erased]
+        ids = [id for id in await self._ids(select(conversations.c.id)) if self._is_in(erased, id)]
+        people = [row[0] for row in await self._people() if self._is_in(erased, _life(*row))]
         if ids or people:
-            await self._remove(ids, people)
+            notes = [_Note("replay", "delete conversation", id) for id in ids]
+            notes += [_Note("replay", "delete user", id) for id in people]
+            await self._remove(ids, people, notes)
         return len(ids) + len(people)
 
-    async def _remove(self, ids: Sequence[str], people: Sequence[str]) -> None:
+    def _is_in(self, erased: frozenset[str], id: str) -> bool:
+        return self._keys.pseudonym(id) in erased
+
+    async def _remove(
+        self, ids: Sequence[str], people: Sequence[str], notes: Sequence["_Note"]
+    ) -> None:
         async def work(connection: Transaction) -> None:
             for start in range(0, len(ids), 500):
                 some = conversations.c.id.in_(ids[start : start + 500])
@@ -130,27 +129,53 @@ class Erasure:
                 await connection.execute(
                     text("INSERT INTO node_text (node_text) VALUES ('optimize')")
                 )
+            for note in notes:
+                await self._audit.note_within(connection, *note)
 
         await self._database.write(work)
         await self._database.forget_remnants()
 
-    async def _ids(self, condition: "object | None") -> list[str]:
-        query = select(conversations.c.id)
-        if condition is not None:
-            query = query.where(condition)  # type: ignore[arg-type]
-
+    async def _ids(self, query: SelectBase) -> list[str]:
         async def ask(connection: Transaction) -> list[str]:
             return list((await connection.execute(query)).scalars())
 
         return await self._database.read(ask)
 
-    async def _people(self) -> list[str]:
-        async def ask(connection: Transaction) -> list[str]:
-            return list((await connection.execute(select(users.c.id))).scalars())
+    async def _people(self, user: str | None = None) -> list[tuple[str, float]]:
+        query = select(users.c.id, users.c.created)
+        if user is not None:
+            query = query.where(users.c.id == user)
+
+        async def ask(connection: Transaction) -> list[tuple[str, float]]:
+            return [(row.id, row.created) for row in await connection.execute(query)]
 
         return await self._database.read(ask)
 
 
-def _least(database: Database, kept: "object", days: float) -> "object":
-    """The shorter of two retentions, in each database's own words; null where one is null."""
-    return func.min(kept, days) if database.is_sqlite else func.least(kept, days)
+def _life(user: str, created: float) -> str:
+    """Name a person as they were here this time: who was deleted may come back later."""
+    return f"{user} since {created!r}"
+
+
+class _Note(NamedTuple):
+    """What the audit log is to say, in the same transaction."""
+
+    actor: str
+    action: Action
+    subject: str
+
+
+def _expired(days: float | None, now: float) -> SelectBase:
+    """Name what is too old; in two questions, since an index answers each of them."""
+    own = users.c.retention_days * DAY_SECONDS
+    by_its_user = (
+        select(conversations.c.id)
+        .join(users, users.c.id == conversations.c.user_id)
+        .where(users.c.retention_days.is_not(None), conversations.c.updated < now - own)
+    )
+    if days is None:
+        return by_its_user
+    for_everybody = select(conversations.c.id).where(
+        conversations.c.updated < now - days * DAY_SECONDS
+    )
+    return union(by_its_user, for_everybody)

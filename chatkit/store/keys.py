@@ -8,19 +8,23 @@ import hashlib
 import hmac
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
 
-from sqlalchemy import Insert, Table, delete, select, update
+from sqlalchemy import Column, delete, select
 
 from chatkit.errors import KeyUnavailable, NotFound
 from chatkit.sealing import KeySeal, PlainSeal, Seal, new_key
 from chatkit.store.database import Database
 from chatkit.store.master_key import MasterKey
 from chatkit.store.schema import conversation_keys, erasures, key_facts, key_metadata, user_keys
-from chatkit.store.transaction import Transaction
+from chatkit.store.transaction import Operation, Transaction
+from chatkit.store.wrapping import PSEUDONYM_KEY, Wrapping, rewrap, wrapping_of_store
 
 REMEMBERED_KEYS = 20_000
-_PSEUDONYM_KEY = "pseudonyms"
+Result = TypeVar("Result")
 
 
 class Keys:
@@ -35,9 +39,10 @@ class Keys:
     def __init__(self, database: Database, master: MasterKey, encrypted: bool = True) -> None:
         self._database = database
         self._master = master
-        self._wrapping = KeySeal(master.key)
+        # Keys of users change when keys are rotated, so only those under them are remembered.
         self._remembered: OrderedDict[str, KeySeal] = OrderedDict()
         self._pseudonym_key = b""
+        self._wrapping = Wrapping(KeySeal(master.key), b"")
         self.encrypted = encrypted
 
     async def open(self) -> None:
@@ -46,37 +51,43 @@ class Keys:
         Raises:
             KeyUnavailable: the master key is not the one of this key store.
         """
+        sealed = KeySeal(self._master.key).close_bytes(new_key(), PSEUDONYM_KEY)
 
         async def work(connection: Transaction) -> bytes:
             await connection.run_sync(key_metadata.create_all)
-            await connection.execute(
-                self._insert(key_facts),
-                {"name": _PSEUDONYM_KEY, "sealed": self._wrap(new_key(), _PSEUDONYM_KEY)},
-            )
-            query = select(key_facts.c.sealed).where(key_facts.c.name == _PSEUDONYM_KEY)
-            return bytes((await connection.execute(query)).scalar_one())
+            new = {"name": PSEUDONYM_KEY, "sealed": sealed}
+            await connection.execute(self._database.insert_new(key_facts), new)
+            return await wrapping_of_store(connection)
 
-        self._pseudonym_key = self._unwrap(await self._database.write(work), _PSEUDONYM_KEY)
+        self._adopt(await self._database.write(work))
 
     async def close(self) -> None:
         """Close the key store."""
         self._remembered.clear()
         await self._database.close()
 
+    @property
+    def key_from_environment(self) -> bool:
+        """Whether the master key comes from the environment, which no rotation can change."""
+        return self._master.from_environment
+
     def pseudonym(self, id: str) -> str:
         """Give the name under which logs and lists know a person or a conversation."""
         return hmac.new(self._pseudonym_key, id.encode(), hashlib.sha256).hexdigest()[:32]
 
     async def of_user(self, user: str) -> Seal:
-        """Give a user's own key, made at the first use."""
-        return await self._user_key(user) if self.encrypted else PlainSeal()
+        """Give the key of what a user wrote outside of conversations, made at the first use."""
+        return await self.make(user, own_name(user))
 
     async def make(self, user: str, conversation: str) -> Seal:
-        """Make the key of a new conversation."""
-        if not self.encrypted:
-            return PlainSeal()
-        await self._make_many(user, [conversation])
-        return await self.of_conversation(user, conversation)
+        """Make the key of a new conversation; one that is there already stays."""
+        return (await self.make_many(user, [conversation]))[conversation]
+
+    async def make_many(self, user: str, conversations: list[str]) -> dict[str, Seal]:
+        """Make the keys of several new conversations at once."""
+        if self.encrypted and any(id not in self._remembered for id in conversations):
+            await self._write(lambda now, known: self._insert(now, known, user, conversations))
+        return await self.of_conversations(user, conversations)
 
     async def of_conversation(self, user: str, conversation: str) -> Seal:
         """Give the key of a conversation.
@@ -93,6 +104,15 @@ class Keys:
             NotFound: one of them was destroyed, or never was.
         """
         wanted = list(ids)
+        found = await self.alive(user, wanted)
+        for id in wanted:
+            if id not in found:
+                raise no_conversation(id)
+        return found
+
+    async def alive(self, user: str, ids: Iterable[str]) -> dict[str, Seal]:
+        """Give the keys of those conversations of one user that still have one."""
+        wanted = list(ids)
         if not self.encrypted:
             return dict.fromkeys(wanted, PlainSeal())
         absent = [id for id in wanted if id not in self._remembered]
@@ -100,11 +120,11 @@ class Keys:
             await self._load(user, absent)
         found: dict[str, Seal] = {}
         for id in wanted:
-            if id not in self._remembered:
-                raise no_conversation(id)
-            self._remembered.move_to_end(id)
-            found[id] = self._remembered[id]
-        self._forget_oldest()
+            if id in self._remembered:
+                self._remembered.move_to_end(id)
+                found[id] = self._remembered[id]
+        while len(self._remembered) > REMEMBERED_KEYS:
+            self._remembered.popitem(last=False)
         return found
 
     async def destroy(self, conversations: Iterable[str], user: str | None = None) -> None:
@@ -115,12 +135,13 @@ class Keys:
             user: the person who goes with all of them; None when only conversations go.
         """
         ids = list(conversations)
-        rows = [self._erasure(id, "conversation") for id in ids]
-        rows += [self._erasure(user, "user")] if user is not None else []
+        now = time.time()
+        rows = [self._erasure(id, "conversation", now) for id in ids]
+        rows += [self._erasure(user, "user", now)] if user is not None else []
 
         async def work(connection: Transaction) -> None:
             for row in rows:
-                await connection.execute(self._insert(erasures), row)
+                await connection.execute(self._database.insert_new(erasures), row)
             for start in range(0, len(ids), 500):
                 some = conversation_keys.c.conversation_id.in_(ids[start : start + 500])
                 await connection.execute(delete(conversation_keys).where(some))
@@ -130,151 +151,132 @@ class Keys:
                 await connection.execute(delete(user_keys).where(user_keys.c.user_id == user))
 
         await self._database.write(work)
-        for id in (*ids, _user_name(user or "")):
+        for id in (*ids, own_name(user or "")):
             self._remembered.pop(id, None)
         await self._database.forget_remnants()
 
+    async def known(self) -> frozenset[str]:
+        """Name the conversations whose keys are here."""
+        return await self._all(conversation_keys.c.conversation_id)
+
     async def erased(self) -> frozenset[str]:
         """Give the pseudonyms of all that was erased."""
+        return await self._all(erasures.c.pseudonym)
 
-        async def ask(connection: Transaction) -> frozenset[str]:
-            return frozenset((await connection.execute(select(erasures.c.pseudonym))).scalars())
+    async def rotate(self, new_master: bytes) -> int:
+        """Give every user a new key, under a new master key.
 
-        return await self._database.read(ask)
+        Texts stay as they are: the keys that seal them are wrapped anew. Other processes notice
+        it when they next need a key.
 
-    async def rotate(self, new_master: MasterKey | None = None) -> int:
-        """Give every user a new key, under a new master key where one is given.
-
-        Texts stay as they are: the keys that seal them are wrapped anew.
+        Args:
+            new_master: 32 random bytes.
 
         Returns: how many users' keys were changed.
+
+        Raises:
+            KeyUnavailable: somebody else rotates the keys at the same time.
         """
-        wrapping = KeySeal(new_master.key) if new_master else self._wrapping
-
-        async def work(connection: Transaction) -> int:
-            users = (await connection.execute(select(user_keys))).all()
-            for row in users:
-                old = KeySeal(self._unwrap(row.wrapped, _user_name(row.user_id)))
-                await self._rewrap_user(connection, row.user_id, old, wrapping)
-            sealed = wrapping.close_bytes(self._pseudonym_key, _PSEUDONYM_KEY)
-            change = update(key_facts).where(key_facts.c.name == _PSEUDONYM_KEY)
-            await connection.execute(change.values(sealed=sealed))
-            return len(users)
-
-        changed = await self._database.write(work)
-        self._wrapping = wrapping
-        self._remembered.clear()
+        with self._master.alone():
+            # A new key may only be put where no other one waits to be the right one.
+            await self._catch_up()
+            self._master.propose(new_master)
+            after = Wrapping.made(KeySeal(new_master), self._pseudonym_key)
+            before = self._wrapping
+            changed = await self._database.write(lambda now: rewrap(now, before, after))
+            self._wrapping = after
+            self._master.settle(new_master)
         await self._database.forget_remnants()
         return changed
 
-    async def _rewrap_user(
-        self, connection: Transaction, user: str, old: KeySeal, wrapping: KeySeal
-    ) -> None:
-        key = new_key()
-        fresh, name = KeySeal(key), _user_name(user)
-        of_user = select(conversation_keys).where(conversation_keys.c.user_id == user)
-        for row in (await connection.execute(of_user)).all():
-            plain = old.open_bytes(row.wrapped, row.conversation_id)
-            change = update(conversation_keys).where(
-                conversation_keys.c.conversation_id == row.conversation_id
-            )
-            wrapped = fresh.close_bytes(plain, row.conversation_id)
-            await connection.execute(change.values(wrapped=wrapped))
-        await connection.execute(
-            update(user_keys)
-            .where(user_keys.c.user_id == user)
-            .values(wrapped=wrapping.close_bytes(key, name))
+    async def _catch_up(self) -> None:
+        """Take up the keys as they are after a rotation, here or in another process."""
+        self._adopt(await self._database.read(wrapping_of_store))
+
+    def _adopt(self, generation: bytes) -> None:
+        """Find the master key that opens the key store.
+
+        Raises:
+            KeyUnavailable: none of those that there are.
+        """
+        for key in self._master.candidates():
+            with suppress(KeyUnavailable):
+                self._pseudonym_key = KeySeal(key).open_bytes(generation, PSEUDONYM_KEY)
+                self._wrapping = Wrapping(KeySeal(key), generation)
+                self._master.settle(key)
+                return
+        raise KeyUnavailable(
+            f"The master key in {self._master.place} is not the one of this key store; restore "
+            "the right one, or set the new one after a rotation: without it nothing can be read."
         )
 
-    async def _user_key(self, user: str) -> KeySeal:
-        name = _user_name(user)
-        if name in self._remembered:
-            self._remembered.move_to_end(name)
-            return self._remembered[name]
+    async def _read(self, work: Operation[Result]) -> Result:
+        """Read the key store as it is under the wrapping that this process knows."""
 
-        async def work(connection: Transaction) -> bytes:
-            await connection.execute(
-                self._insert(user_keys), {"user_id": user, "wrapped": self._wrap(new_key(), name)}
-            )
-            query = select(user_keys.c.wrapped).where(user_keys.c.user_id == user)
-            return bytes((await connection.execute(query)).scalar_one())
+        async def dated(connection: Transaction) -> tuple[bytes, Result]:
+            return await wrapping_of_store(connection), await work(connection)
 
-        async def ask(connection: Transaction) -> bytes | None:
-            query = select(user_keys.c.wrapped).where(user_keys.c.user_id == user)
-            found = (await connection.execute(query)).scalar()
-            return bytes(found) if found else None
+        while True:
+            generation, result = await self._database.read(dated)
+            if generation == self._wrapping.generation:
+                return result
+            await self._catch_up()
 
-        found = await self._database.read(ask)
-        wrapped = found if found else await self._database.write(work)
-        self._remembered[name] = KeySeal(self._unwrap(wrapped, name))
-        return self._remembered[name]
+    async def _write(self, work: Callable[[Transaction, Wrapping], Awaitable[None]]) -> None:
+        """Change the key store, never with keys from before a rotation."""
 
-    async def make_many(self, user: str, conversations: list[str]) -> dict[str, Seal]:
-        """Make the keys of several new conversations at once."""
-        if self.encrypted:
-            await self._make_many(user, conversations)
-        return await self.of_conversations(user, conversations)
+        async def guarded(connection: Transaction, wrapping: Wrapping) -> bool:
+            if await wrapping_of_store(connection, locked=True) != wrapping.generation:
+                return False
+            await work(connection, wrapping)
+            return True
 
-    async def _make_many(self, user: str, conversations: list[str]) -> None:
-        above = await self._user_key(user)
+        while not await self._database.write(partial(guarded, wrapping=self._wrapping)):
+            await self._catch_up()
+
+    async def _insert(
+        self, connection: Transaction, wrapping: Wrapping, user: str, ids: list[str]
+    ) -> None:
+        query = select(user_keys.c.wrapped).where(user_keys.c.user_id == user)
+        wrapped = (await connection.execute(query)).scalar()
+        if wrapped is None:
+            new = {"user_id": user, "wrapped": wrapping.wrap_user(new_key(), user)}
+            await connection.execute(self._database.insert_new(user_keys), new)
+            wrapped = (await connection.execute(query)).scalar_one()
+        above = wrapping.user_seal(wrapped, user)
         rows = [
-            {
-                "conversation_id": id,
-                "user_id": user,
-                "wrapped": above.close_bytes(new_key(), id),
-            }
-            for id in conversations
+            {"conversation_id": id, "user_id": user, "wrapped": above.close_bytes(new_key(), id)}
+            for id in ids
         ]
-
-        async def work(connection: Transaction) -> None:
-            await connection.execute(self._insert(conversation_keys), rows)
-
-        await self._database.write(work)
+        await connection.execute(self._database.insert_new(conversation_keys), rows)
 
     async def _load(self, user: str, ids: list[str]) -> None:
-        async def ask(connection: Transaction) -> list[tuple[str, bytes]]:
-            found: list[tuple[str, bytes]] = []
+        async def ask(connection: Transaction) -> tuple[bytes | None, list[Any]]:
+            mine = select(user_keys.c.wrapped).where(user_keys.c.user_id == user)
+            found: list[Any] = []
             for start in range(0, len(ids), 500):
                 query = select(conversation_keys).where(
                     conversation_keys.c.conversation_id.in_(ids[start : start + 500]),
                     conversation_keys.c.user_id == user,
                 )
-                rows = await connection.execute(query)
-                found += [(row.conversation_id, bytes(row.wrapped)) for row in rows]
-            return found
+                found += await connection.execute(query)
+            return (await connection.execute(mine)).scalar(), found
 
-        rows = await self._database.read(ask)
-        above = await self._user_key(user) if rows else None
-        for id, wrapped in rows:
-            assert above is not None
-            self._remembered[id] = KeySeal(above.open_bytes(wrapped, id))
+        wrapped, rows = await self._read(ask)
+        if wrapped is not None and rows:
+            above = self._wrapping.user_seal(wrapped, user)
+            for row in rows:
+                key = above.open_bytes(row.wrapped, row.conversation_id)
+                self._remembered[row.conversation_id] = KeySeal(key)
 
-    def _forget_oldest(self) -> None:
-        while len(self._remembered) > REMEMBERED_KEYS:
-            self._remembered.popitem(last=False)
+    async def _all(self, column: Column[Any]) -> frozenset[str]:
+        async def ask(connection: Transaction) -> frozenset[str]:
+            return frozenset((await connection.execute(select(column))).scalars())
 
-    def _erasure(self, id: str, kind: str) -> dict[str, object]:
-        return {"pseudonym": self.pseudonym(id), "kind": kind, "at": time.time()}
+        return await self._database.read(ask)
 
-    def _insert(self, table: Table) -> Insert:
-        return self._database.insert_new(table)
-
-    def _wrap(self, key: bytes, name: str) -> bytes:
-        return self._wrapping.close_bytes(key, name)
-
-    def _unwrap(self, wrapped: bytes, name: str) -> bytes:
-        try:
-            return self._wrapping.open_bytes(wrapped, name)
-        except KeyUnavailable:
-            raise KeyUnavailable(
-                f"The master key in {self._place} is not the one that this key store was made "
-                "with; restore the right one, without it nothing can be read."
-            ) from None
-
-    @property
-    def _place(self) -> str:
-        master = self._master
-        return "CHATKIT_MASTER_KEY" if master.from_environment else str(master.file)
+    def _erasure(self, id: str, kind: str, at: float) -> dict[str, object]:
+        return {"pseudonym": self.pseudonym(id), "kind": kind, "at": at}
 
 
 def no_conversation(id: str) -> NotFound:
@@ -282,5 +284,6 @@ def no_conversation(id: str) -> NotFound:
     return NotFound(f"There is no conversation {id!r} of yours; see the list of conversations.")
 
 
-def _user_name(user: str) -> str:
-    return f"user:{user}"
+def own_name(user: str) -> str:
+    """Name the key of what a user wrote outside of conversations."""
+    return hashlib.sha256(f"user:{user}".encode()).hexdigest()[:32]

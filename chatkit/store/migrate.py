@@ -1,6 +1,5 @@
 """Brings a database to this program's form, or back."""
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,8 +72,7 @@ async def _step(database: Database, go: "Callable[[Config], None]") -> None:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         await connection.run_sync(_go, database.name, go)
 
-    await database.write(work)
-    await asyncio.sleep(0)
+    await database.write(work, "remake")
 
 
 def _go(connection: Connection, name: str, go: "Callable[[Config], None]") -> None:

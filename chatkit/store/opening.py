@@ -64,9 +64,13 @@ async def open_store(settings: Settings) -> Store:
         DatabaseVersion: a newer program made it.
         KeyUnavailable: the master key is missing or another one.
     """
+    return await _open(Database(settings.database), open_keys(settings))
+
+
+def open_keys(settings: Settings) -> Keys:
+    """Name the key store of the settings; open and close it."""
     master = MasterKey(settings.master_key, settings.data / "master.key")
-    keys = Keys(Database(settings.keys), master, settings.encrypted)
-    return await _open(Database(settings.database), keys)
+    return Keys(Database(settings.keys), master, settings.encrypted)
 
 
 async def open_temporary_store() -> Store:

@@ -18,7 +18,9 @@ from chatkit.store.records import (
     Status,
 )
 
-_TEXTS = ("adapter", "template_identity", "finish")
+# As long as their columns.
+_TEXTS = {"adapter": 500, "template_identity": 64, "finish": 8}
+_ERROR_KIND = 64
 _NUMBERS = ("seed", "prompt_tokens", "cached_tokens", "completion_tokens")
 
 
@@ -109,18 +111,31 @@ def _facts(value: Mapping[str, Any]) -> AnswerFacts:
     error = value.get("error")
     stages = value.get("stage_seconds")
     sampling = value.get("sampling")
-    texts = {name: value[name] for name in _TEXTS if isinstance(value.get(name), str)}
+    texts: dict[str, Any] = {
+        name: _short(value[name], longest)
+        for name, longest in _TEXTS.items()
+        if isinstance(value.get(name), str)
+    }
     numbers = {name: value[name] for name in _NUMBERS if _is_count(value.get(name))}
     return AnswerFacts(
         status=ended or ("interrupted" if status else "done"),
-        model=str(value.get("model") or "unknown"),
+        model=_short(str(value.get("model") or "unknown"), 500),
         request_id="import",
-        error=(str(error[0]), str(error[1])) if error and _is_pair(error) else None,
+        error=_error(error) if error and _is_pair(error) else None,
         stage_seconds=_seconds(stages) if isinstance(stages, Mapping) else {},
         sampling=dict(sampling) if isinstance(sampling, Mapping) else {},
         **texts,
         **numbers,
     )
+
+
+def _short(text: str, longest: int) -> str:
+    """Cut a text to what its column holds; PostgreSQL holds no NUL byte."""
+    return text.replace("\x00", "")[:longest]
+
+
+def _error(pair: list[Any]) -> tuple[str, str]:
+    return _short(str(pair[0]), _ERROR_KIND), str(pair[1])
 
 
 def _is_count(value: Any) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import re
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from sqlalchemy import func, select, text
@@ -14,12 +15,12 @@ from chatkit.store.database import Database
 from chatkit.store.keys import Keys
 from chatkit.store.records import message_from_text
 from chatkit.store.schema import conversations, nodes
+from chatkit.store.text_index import term, words_of
 from chatkit.store.transaction import Transaction
 
 SNIPPET_CHARACTERS = 80
 MOST_CHARACTERS = 500
 _BATCH = 2_000
-_WORD = re.compile(r"\w+", re.UNICODE)
 
 
 class Hit(NamedTuple):
@@ -67,13 +68,15 @@ class Search:
         Raises:
             InputError: the query has no word, or is too long.
         """
-        words = [word.casefold() for word in _WORD.findall(query)]
+        words = words_of(query)
         if not words or len(query) > MOST_CHARACTERS:
             raise InputError(
                 f"Search for at least one word, and at most {MOST_CHARACTERS} characters."
             )
         rows = await self._candidates(user, words)
-        seals = await self._keys.of_conversations(user, {row.conversation_id for row in rows})
+        # What is deleted in this moment loses its key before its rows.
+        seals = await self._keys.alive(user, {row.conversation_id for row in rows})
+        rows = [row for row in rows if row.conversation_id in seals]
         return await asyncio.to_thread(_best, rows, seals, words, limit)
 
     async def _candidates(self, user: str, words: Sequence[str]) -> list[Any]:
@@ -95,11 +98,11 @@ class Search:
     def _indexed(self, words: Sequence[str]) -> Any:
         """Ask the full-text index for the numbers of messages with these words."""
         if self._database.is_sqlite:
-            match = " ".join(f'"{word}"*' for word in words)
+            match = " ".join(f"{term(word)}*" for word in words)
             return text("SELECT rowid FROM node_text WHERE node_text MATCH :match").bindparams(
                 match=match
             )
-        terms = " & ".join(f"{word}:*" for word in words)
+        terms = " & ".join(f"{term(word)}:*" for word in words)
         vector = func.to_tsvector(text("'simple'"), text("node_text.text"))
         return (
             select(text("node_text.number"))
@@ -111,7 +114,7 @@ class Search:
 def _best(
     rows: Sequence[Any], seals: dict[str, Seal], words: Sequence[str], limit: int
 ) -> tuple[Hit, ...]:
-    patterns = [re.compile(rf"\b{re.escape(word)}", re.IGNORECASE) for word in words]
+    patterns = [re.compile(rf"\b{word}") for word in words]
     found = _matches(rows, seals, words, patterns)
     # Only what is shown is worth a snippet.
     best = heapq.nlargest(limit, found, key=lambda match: (match.score, match.row.created))
@@ -143,16 +146,23 @@ def _matches(
                 break
         else:
             content = message_from_text(role, body).content
-            counts = [len(pattern.findall(content)) for pattern in patterns]
+            folded = content.casefold()
+            counts = [len(pattern.findall(folded)) for pattern in patterns]
             if all(counts):
                 # How often the words occur in how long a text: the core of TF-IDF, less IDF.
                 yield _Match(row, content, sum(counts) / (1.0 + len(content) / 1_000))
 
 
 def _hit(match: _Match, first_word: re.Pattern[str]) -> Hit:
-    row, place = match.row, first_word.search(match.content)
-    snippet = _snippet(match.content, place.start() if place else 0)
+    row, place = match.row, first_word.search(match.content.casefold())
+    snippet = _snippet(match.content, _unfolded(match.content, place.start() if place else 0))
     return Hit(row.conversation_id, row.id, row.role, snippet, match.score, row.created)
+
+
+def _unfolded(content: str, place: int) -> int:
+    """Give the place in a text of a place in it without capital letters, which may be longer."""
+    lengths = accumulate(len(character.casefold()) for character in content[: place + 1])
+    return next((n for n, length in enumerate(lengths) if length > place), 0)
 
 
 def _snippet(content: str, place: int) -> str:

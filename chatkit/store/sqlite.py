@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
-from chatkit.errors import StoreUnavailable
+from chatkit.errors import DatabaseVersion, StoreUnavailable
 from chatkit.store.transaction import Durability, Operation
 
 Result = TypeVar("Result")
@@ -52,6 +52,8 @@ class Sqlite:
 
     async def write(self, operation: Operation[Result], durability: Durability) -> Result:
         """Run an operation in a transaction; see `Database.write`."""
+        if durability == "remake":
+            return await self._on(self._writer, lambda: self._remake(operation))
         synchronous = "FULL" if durability == "disk" else "NORMAL"
         # A writer that begins as a reader may find at its first write that it cannot become one.
         begin = "BEGIN IMMEDIATE"
@@ -78,6 +80,22 @@ class Sqlite:
     ) -> Result:
         with self._engine.connect() as connection, _transaction(connection, begin, synchronous):
             result: Result = _finished(operation(_Direct(connection)))
+            return result
+
+    def _remake(self, operation: Operation[Result]) -> Result:
+        """Run an operation without foreign keys, and see that they hold at its end."""
+        with (
+            self._engine.connect() as connection,
+            _without_foreign_keys(connection),
+            _transaction(connection, "BEGIN IMMEDIATE", "FULL"),
+        ):
+            result: Result = _finished(operation(_Direct(connection)))
+            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+            if broken is not None:
+                raise DatabaseVersion(
+                    f"A step to another version of {self.name} left rows of {broken[0]} without "
+                    "what they belong to, so nothing was changed; report this."
+                )
             return result
 
     def _checkpoint(self) -> None:
@@ -118,6 +136,15 @@ def _finished(operation: Any) -> Any:
         return end.value
     operation.close()
     raise AssertionError("an operation on the database awaited something else")
+
+
+@contextlib.contextmanager
+def _without_foreign_keys(connection: Connection) -> Iterator[None]:
+    connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql("PRAGMA foreign_keys = ON")
 
 
 @contextlib.contextmanager

@@ -4,7 +4,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal, Protocol, TypeVar
 
 Result = TypeVar("Result", covariant=True)
-Durability = Literal["disk", "soon"]
+# `remake` is `disk` for steps that make tables anew: on SQLite dropping one would take along
+# whatever refers to it.
+Durability = Literal["disk", "soon", "remake"]
 
 
 class Transaction(Protocol):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import delete, insert, select, update
 
 from chatkit.store.database import Database
-from chatkit.store.schema import OPEN_STATUSES, answers, conversations, nodes, workers
+from chatkit.store.schema import answers, conversations, is_open, nodes, workers
 from chatkit.store.transaction import Transaction
 
 
@@ -40,7 +40,7 @@ class Workers:
 
     async def beats(self) -> dict[str, int]:
         """Give the number of signs that each process has given; 0 for one that is not noted."""
-        open_ones = select(answers.c.worker).where(answers.c.status.in_(OPEN_STATUSES)).distinct()
+        open_ones = select(answers.c.worker).where(is_open).distinct()
 
         async def ask(connection: Transaction) -> dict[str, int]:
             found = {str(id): 0 for id in (await connection.execute(open_ones)).scalars()}
@@ -56,7 +56,7 @@ class Workers:
             dead: the process that gives no more signs.
             worker: the process that takes over.
         """
-        left = (answers.c.worker == dead) & answers.c.status.in_(OPEN_STATUSES)
+        left = (answers.c.worker == dead) & is_open
         query = (
             select(answers.c.node_id, nodes.c.conversation_id, conversations.c.user_id)
             .join(nodes, nodes.c.id == answers.c.node_id)

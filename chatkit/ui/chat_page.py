@@ -1,17 +1,22 @@
 """The page of one visitor."""
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import panel as pn
 from panel.io.resources import get_dist_path
-from panel_material_ui import Select
+from panel.viewable import Viewable
+from panel_material_ui import Button, Select
 from panel_material_ui.template.base import Page
 
 from chatkit.errors import InputError
+from chatkit.ui.closing import close_with_server
 from chatkit.ui.drawer import Drawer
 from chatkit.ui.message_view import MessageView
 from chatkit.ui.model_names import model_names
-from chatkit.ui.talk import Talk, Wish
+from chatkit.ui.screen import Wish
+from chatkit.ui.talk import Talk
 
 NO_MODEL = (
     "No model is on this machine yet; run `python -m chatkit pull smollm2-135m`, "
@@ -45,10 +50,55 @@ HEADER = {
     ".MuiAppBar-root .title": {"color": "primary.main", "fontSize": "1.35rem"},
 }
 
+# On a phone the button is its icon; who hears the page still hears its name.
+NARROW = {
+    "@media (max-width: 600px)": {
+        "minWidth": 0,
+        "fontSize": 0,
+        ".MuiButton-startIcon": {"margin": 0},
+        ".MuiButton-startIcon > *": {"fontSize": "1.5rem !important"},
+    }
+}
+
+
+class Settings:
+    """The model and the drawer, as `Controls`.
+
+    Args:
+        picker: the model.
+        drawer: everything else.
+    """
+
+    def __init__(self, picker: Select, drawer: Drawer) -> None:
+        self._picker = picker
+        self._drawer = drawer
+        self._document = pn.state.curdoc
+
+    def wish(self) -> Wish:
+        """Tell how to answer; see `Controls.wish`."""
+        if not self._picker.value:
+            raise InputError(NO_MODEL)
+        return Wish(self._picker.value, self._drawer.system, self._drawer.sampling)
+
+    def show(self, system: str, model: str, sampling: Mapping[str, Any]) -> None:
+        """Show how a conversation was answered so far; see `Controls.show`."""
+        change = partial(self._change, system, model, sampling)
+        if self._document is None:
+            change()
+        else:
+            # What changes before the page has been loaded would be lost.
+            self._document.add_next_tick_callback(partial(pn.state.onload, change))
+
+    def _change(self, system: str, model: str, sampling: Mapping[str, Any]) -> None:
+        if model in self._picker.options:
+            self._picker.value = model
+        self._drawer.show(system, sampling)
+
 
 def chat_page() -> Page:
-    """Make the page of one visitor, with a conversation of its own."""
+    """Make the page of one visitor."""
     _keep_to_this_server()
+    close_with_server()
     names = model_names()
     picker = Select(
         options=list(names), label="Model", size="small", max_width=280, sizing_mode="stretch_width"
@@ -58,16 +108,12 @@ def chat_page() -> Page:
         hint="What would you like to know?" if names else NO_MODEL,
         placeholder=pn.bind("Message {}".format, picker) if names else "",
     )
-
-    def wish() -> Wish:
-        if not picker.value:
-            raise InputError(NO_MODEL)
-        return Wish(picker.value, drawer.system, drawer.sampling)
-
-    talk = Talk(view, wish)
-    view.on_msg(lambda event: _obey(talk, event.data))
-    pn.state.on_session_destroyed(lambda _: talk.stop())
-    return _page(picker, drawer, view)
+    talk = Talk(view, Settings(picker, drawer))
+    view.on_msg(lambda event: talk.hear(event.data))
+    new = Button(label="New chat", icon="add", variant="text", margin=(5, 0), sx=NARROW)
+    new.on_click(lambda _: talk.hear({"type": "new"}))
+    pn.state.on_session_destroyed(lambda _: talk.close())
+    return _page([picker, new], drawer, view)
 
 
 def _keep_to_this_server() -> None:
@@ -80,23 +126,10 @@ def _keep_to_this_server() -> None:
         pn.state.curdoc.template_variables["dist_url"] = get_dist_path()
 
 
-def _obey(talk: Talk, message: Any) -> None:
-    """Do what the visitor did in the browser; anything else is not listened to."""
-    match message:
-        case {"type": "ready"}:
-            talk.show()
-        case {"type": "send", "text": str(text)}:
-            talk.ask(text)
-        case {"type": "stop"}:
-            talk.stop()
-        case {"type": "retry"}:
-            talk.retry()
-
-
-def _page(picker: Select, drawer: Drawer, view: MessageView) -> Page:
+def _page(header: list[Viewable], drawer: Drawer, view: MessageView) -> Page:
     return Page(
         title="chatkit",
-        header=[picker],
+        header=header,
         sidebar=drawer.widgets,
         sidebar_open=False,
         sidebar_width=300,

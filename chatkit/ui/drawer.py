@@ -1,5 +1,8 @@
 """The side drawer: the system prompt and how answers are drawn."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from panel.viewable import Viewable
 from panel_material_ui import TextAreaInput, TextInput
 
@@ -41,6 +44,12 @@ class Drawer:
         """
         typed = {name: str(field.value or "").strip() for name, field in self._fields.items()}
         return Sampling.model_validate({name: text or None for name, text in typed.items()})
+
+    def show(self, system: str, sampling: Mapping[str, Any]) -> None:
+        """Show a system prompt, and how answers were drawn."""
+        self._system.value = system
+        for name, field in self._fields.items():
+            field.value = str(sampling.get(name, ""))
 
     @property
     def widgets(self) -> list[Viewable]:

@@ -1,18 +1,24 @@
 """The messages and the composer in the browser; the other half is `messages.bundle.js`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from pathlib import Path
 
 import param
+from bokeh.embed.bundle import extension_dirs
 from panel.custom import JSComponent
 
 from chatkit.ui.bubble import Bubble
+from chatkit.ui.screen import View
+
+# Where the server finds what `messages.bundle.js` imports.
+extension_dirs["chatkit"] = Path(__file__).parent / "static"
 
 
 class MessageView(JSComponent):
     """Shows a conversation and lets the visitor write.
 
-    `on_msg` gives what the visitor does: `ready`, `send` with its text, `stop` and `retry`.
-    The browser sets an answer's HTML as it comes, so it must be safe; a question is text.
+    `on_msg` gives what the visitor does; `Talk` knows what that can be. The browser sets an
+    answer's HTML as it comes, so it must be safe; a question is text.
     """
 
     hint = param.String(doc="What an empty page says.")
@@ -25,18 +31,37 @@ class MessageView(JSComponent):
             hint=hint, placeholder=placeholder, sizing_mode="stretch_both"
         )
 
-    def show_all(self, bubbles: Sequence[Bubble]) -> None:
+    def show_view(self, view: View) -> None:
         """Show these messages and no others."""
-        self._send_msg({"op": "show", "bubbles": [bubble.to_json() for bubble in bubbles]})
+        self._send_msg(
+            {
+                "op": "show",
+                "conversation": view.conversation,
+                "title": view.title,
+                "ids": list(view.ids),
+                "bubbles": [bubble.to_json() for bubble in view.bubbles],
+                "more": view.more,
+                "accepted": view.accepted,
+            }
+        )
 
     def put(self, bubble: Bubble) -> None:
-        """Show a message, in place of the one with the same id."""
+        """Show a message anew, when it is on the page."""
         self._send_msg({"op": "put", "bubble": bubble.to_json()})
 
     def grow(self, bubble: Bubble, ended: str) -> None:
         """Add the HTML that has ended to a message, and show its open tail anew."""
-        self._send_msg({"op": "grow", "id": bubble.id, "html": ended, "tail": bubble.tail})
+        growth = {"html": ended, "tail": bubble.tail, "steps": bubble.steps}
+        self._send_msg({"op": "grow", "id": bubble.id, **growth})
 
-    def busy(self, busy: bool) -> None:
-        """Say whether an answer is under way."""
-        self._send_msg({"op": "busy", "busy": busy})
+    def place(self, id: str, conversation: str) -> None:
+        """Say in which new conversation the visitor's text belongs."""
+        self._send_msg({"op": "place", "id": id, "conversation": conversation})
+
+    def refuse(self, id: str, sentence: str) -> None:
+        """Say why something that was sent is not stored."""
+        self._send_msg({"op": "refuse", "id": id, "sentence": sentence})
+
+    def trouble(self, sentence: str) -> None:
+        """Say what is wrong; nothing is when it is empty."""
+        self._send_msg({"op": "trouble", "sentence": sentence})

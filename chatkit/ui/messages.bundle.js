@@ -1,60 +1,11 @@
-// The messages and the composer. A question is set as text; an answer is HTML made safe by the
-// server. What the server sends: show, put, grow, busy. What it is sent: ready, send, stop, retry.
+// The messages and the composer. What the server sends: show, put, grow, place, refuse, trouble.
+// What it is sent: ready, visible, begin, send, edit, regenerate, stop, branch, thumb, older, again.
 
-const LOST = "The connection to the server was lost; reload the page to go on."
+import {draft, newId, outbox, reloads, visitor} from "../../../../static/extensions/chatkit/kept.js"
+import {button, grow, make, message, unsent, wordButton} from "../../../../static/extensions/chatkit/message.js"
 
-const make = (tag, name, text = "") => {
-  const element = document.createElement(tag)
-  element.className = name
-  element.textContent = text
-  return element
-}
-
-const button = (name, label, icon, press) => {
-  const element = make("button", name)
-  element.type = "button"
-  element.title = label
-  element.setAttribute("aria-label", label)
-  element.innerHTML = `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${icon}"/></svg>`
-  element.addEventListener("click", press)
-  return element
-}
-
-const ICONS = {
-  send: "M12 20V5M5 11.5 12 4.5l7 7",
-  stop: "M7 7h10v10H7z",
-  retry: "M20 12a8 8 0 1 1-2.3-5.6M20 3v5h-5",
-  newest: "M12 4v15M5 12.5l7 7 7-7",
-}
-
-function message(bubble) {
-  const element = make("article", `message ${bubble.role}`)
-  element.setAttribute("aria-label", bubble.role === "user" ? "You" : "Assistant")
-  element.dataset.id = bubble.id
-  if (bubble.role === "user") {
-    element.append(make("div", "text", bubble.text))
-    return element
-  }
-  const [ended, tail] = [make("div", "part ended"), make("div", "part tail")]
-  ended.innerHTML = bubble.html
-  tail.innerHTML = bubble.tail
-  const text = make("div", "text")
-  text.append(ended, tail)
-  element.append(text)
-  element.classList.toggle("pending", bubble.pending)
-  if (bubble.error) {
-    element.append(make("p", "problem", bubble.error))
-  }
-  const foot = make("footer", "foot")
-  foot.append(make("span", "note", bubble.pending ? "" : bubble.note))
-  element.append(foot)
-  return element
-}
-
-function grow(element, html, tail) {
-  element.querySelector(".ended").insertAdjacentHTML("beforeend", html)
-  element.querySelector(".tail").innerHTML = tail
-}
+const LOST = "The connection to the server was lost; trying again."
+const LONGEST_PAUSE_SECONDS = 10
 
 function composer(model, act) {
   const field = make("textarea", "field")
@@ -68,11 +19,15 @@ function composer(model, act) {
   const send = () => {
     if (field.value.trim() && act.send(field.value)) {
       field.value = ""
+      draft.set("")
       fit()
     }
     field.focus()
   }
-  field.addEventListener("input", fit)
+  field.addEventListener("input", () => {
+    draft.set(field.value)
+    fit()
+  })
   field.addEventListener("keydown", event => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault()
@@ -83,10 +38,35 @@ function composer(model, act) {
   })
   model.on("placeholder", name)
   name()
+  field.value = draft.get()
   const box = make("div", "composer")
-  box.append(field, button("send", "Send", ICONS.send, send))
-  box.append(button("stop", "Stop", ICONS.stop, () => act.stop()))
-  return box
+  box.append(field, button("send", "Send", send), button("stop", "Stop", () => act.stop()))
+  return {box, field, fit}
+}
+
+// The store has everything, so a page that lost its server begins anew as soon as it answers.
+async function comeBack() {
+  let pause = reloads.secondsAgo() < LONGEST_PAUSE_SECONDS ? LONGEST_PAUSE_SECONDS : 1
+  for (;;) {
+    await new Promise(done => setTimeout(done, 1000 * pause))
+    pause = Math.min(2 * pause, LONGEST_PAUSE_SECONDS)
+    try {
+      const answer = await fetch(import.meta.url, {cache: "no-store"})
+      if (answer.ok) { break }
+    } catch { /* not there yet */ }
+  }
+  reloads.note()
+  location.reload()
+}
+
+const address = {
+  get: () => new URL(location).searchParams.get("conversation") ?? "",
+  set(conversation) {
+    const url = new URL(location)
+    url.searchParams.delete("conversation")
+    if (conversation) { url.searchParams.set("conversation", conversation) }
+    if (url.href !== location.href) { history.replaceState(history.state, "", url) }
+  },
 }
 
 function render({model, view}) {
@@ -94,85 +74,185 @@ function render({model, view}) {
   const log = make("div", "log")
   const hint = make("p", "hint", model.hint)
   const list = make("div", "list")
+  const unsentList = make("div", "unsents")
   const said = make("div", "said")
+  const trouble = make("p", "lost")
   const lost = make("p", "lost")
-  let busy = false
+  const sent = new Set()
+  const gone = new AbortController()
+  let conversation = address.get()
+  let shown = null
+  let answering = false
+  let asking = false
 
   log.setAttribute("role", "log")
   log.setAttribute("aria-live", "off")
   log.tabIndex = 0
   said.setAttribute("role", "status")
-  lost.setAttribute("role", "alert")
+  for (const one of [trouble, lost]) { one.setAttribute("role", "alert") }
 
+  const tell = wish => model.send_msg({conversation, ...wish})
   const atEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 60
   const toEnd = () => { log.scrollTop = log.scrollHeight }
   const find = id => list.querySelector(`[data-id="${CSS.escape(id)}"]`)
-  const following = change => {
-    const follow = atEnd()
-    change()
-    if (follow) { toEnd() }
-    update()
-  }
-  const newest = button("newest", "Go to the newest message", ICONS.newest, toEnd)
-  const retry = button("retry", "Answer again", ICONS.retry, () => {
-    if (!busy) { begin({type: "retry"}) }
-  })
-  const update = () => {
-    root.classList.toggle("busy", busy)
-    root.classList.toggle("empty", !list.children.length)
-    newest.hidden = atEnd()
-    const last = list.querySelector(".assistant:last-child:not(.pending) .foot")
-    if (last && !busy) { last.append(retry) } else { retry.remove() }
-  }
-  const put = bubble => {
-    const before = find(bubble.id)
-    const element = message(bubble)
-    if (before) { before.replaceWith(element) } else { list.append(element) }
-  }
-  const announce = () => {
-    const last = list.querySelector(".assistant:last-child")
-    said.textContent = busy ? "Answering" : last ? `Answer: ${last.innerText}` : ""
-  }
-  const become = now => {
-    const changed = busy !== now
-    busy = now
-    if (changed) { announce() }
-  }
-  // Busy at once, so that a second press does nothing; the server then says how it is.
-  const begin = wish => {
-    become(true)
-    update()
-    model.send_msg(wish)
-  }
+  const busy = () => answering || outbox.of(conversation).some(entry => !entry.sentence)
+  const newest = button("newest", "Go to the newest message", toEnd)
+  const older = wordButton("older", "Earlier messages", () => tell({type: "older"}))
+
   const act = {
     send(text) {
-      if (busy || lost.textContent) { return false }
-      begin({type: "send", text})
-      return true
+      if (busy()) { return false }
+      const parent = list.lastElementChild?.dataset.id ?? null
+      return post({kind: "send", parent, text})
     },
-    stop() { if (busy) { model.send_msg({type: "stop"}) } },
+    edit: (node, text) => !busy() && post({kind: "edit", node, text}),
+    regenerate(node) { if (!busy()) { tell({type: "regenerate", id: newId(), node}) } },
+    branch(node) { if (!busy()) { tell({type: "branch", node}) } },
+    thumb(node, thumb) { tell({type: "thumb", node, thumb}) },
+    stop() {
+      for (const one of list.querySelectorAll(".pending")) {
+        tell({type: "stop", node: one.dataset.id})
+      }
+    },
+    sendAgain(id) {
+      outbox.change(id, {sentence: ""})
+      sent.delete(id)
+      deliver()
+    },
+    discard(id) {
+      outbox.remove(id)
+      deliver()
+    },
+  }
+  const post = entry => {
+    outbox.add({...entry, id: newId(), conversation})
+    deliver()
+    toEnd()
+    return true
+  }
+  // Sends what is not stored yet; sent twice it is still one message.
+  const deliver = () => {
+    const entries = outbox.of(conversation)
+    unsentList.replaceChildren(...entries.map(entry => unsent(entry, act)))
+    const entry = entries.find(one => !one.sentence && !sent.has(one.id))
+    if (entry && shown !== null && !lost.textContent) {
+      sent.add(entry.id)
+      const {kind, id, text, parent = null, node = ""} = entry
+      tell(conversation ? {type: kind, id, text, parent, node} : {type: "begin", id})
+    }
+    update()
+  }
+
+  const update = () => {
+    const pending = list.querySelector(".pending") !== null
+    if (pending !== answering) {
+      answering = pending
+      const last = list.querySelector(".assistant:last-child .text")
+      said.textContent = pending ? "Answering" : last ? `Answer: ${last.innerText}` : ""
+    }
+    root.classList.toggle("answering", answering)
+    root.classList.toggle("busy", busy())
+    const known = shown !== null || !conversation
+    const empty = known && !list.children.length && !unsentList.children.length
+    root.classList.toggle("empty", empty)
+    newest.hidden = atEnd()
+  }
+  // Keeps the end in sight, or else what is looked at where it is.
+  const steadily = change => {
+    const follow = atEnd()
+    const anchor = list.firstElementChild
+    const top = anchor?.getBoundingClientRect().top
+    change()
+    if (follow) {
+      toEnd()
+    } else if (anchor?.isConnected && anchor !== list.firstElementChild) {
+      log.scrollTop += anchor.getBoundingClientRect().top - top
+    }
+    update()
+  }
+  const put = bubble => {
+    const [before, element] = [find(bubble.id), message(bubble, act)]
+    const focused = before?.contains(root.getRootNode().activeElement)
+      && root.getRootNode().activeElement.className
+    before?.replaceWith(element)
+    if (focused) { element.querySelector(`button.${CSS.escape(focused)}`)?.focus() }
+    return element
+  }
+  const arrange = (ids, made) => {
+    const wanted = ids.map(id => made.get(id) ?? find(id)).filter(Boolean)
+    for (const one of [...list.children]) { if (!wanted.includes(one)) { one.remove() } }
+    let at = list.firstElementChild
+    for (const one of wanted) {
+      if (one === at) { at = at.nextElementSibling } else { list.insertBefore(one, at) }
+    }
+    if (wanted.length < ids.length) { askAgain() }
+  }
+  const askAgain = () => {
+    if (!asking) { tell({type: "again"}) }
+    asking = true
   }
   const obey = {
-    show({bubbles}) { list.replaceChildren(...bubbles.map(message)) },
-    put({bubble}) {
-      put(bubble)
-      if (bubble.role === "user") { toEnd() }
+    show(now) {
+      const other = now.conversation !== shown
+      asking = false
+      conversation = shown = now.conversation
+      address.set(conversation)
+      document.title = now.title ? `${now.title} · chatkit` : "chatkit"
+      if (now.accepted) { outbox.remove(now.accepted) }
+      const made = new Map(now.bubbles.map(bubble => [bubble.id, put(bubble)]))
+      steadily(() => arrange(now.ids, made))
+      older.hidden = !now.more
+      deliver()
+      if (other) {
+        toEnd()
+        // On a phone this would bring up the keyboard.
+        if (matchMedia("(hover: hover)").matches) { typing.field.focus() }
+      }
     },
-    grow({id, html, tail}) { if (find(id)) { grow(find(id), html, tail) } },
-    busy(change) { become(change.busy) },
+    put({bubble}) { if (find(bubble.id)) { steadily(() => put(bubble)) } },
+    grow(growth) {
+      const element = find(growth.id)
+      steadily(() => { if (element && !grow(element, growth)) { askAgain() } })
+    },
+    place({id, conversation: begun}) {
+      const entry = outbox.settle(id, begun)
+      if (!entry) { return }
+      conversation = shown = entry.conversation
+      address.set(conversation)
+      sent.delete(id)
+      deliver()
+    },
+    refuse({id, sentence}) {
+      if (!outbox.has(id)) { trouble.textContent = sentence }
+      outbox.change(id, {sentence})
+      steadily(deliver)
+    },
+    trouble({sentence}) { trouble.textContent = sentence },
   }
 
+  const typing = composer(model, act)
   log.addEventListener("scroll", () => { newest.hidden = atEnd() })
   new ResizeObserver(() => { newest.hidden = atEnd() }).observe(log)
-  model.on("msg:custom", event => following(() => obey[event.op](event)))
-  view.model.document.on_event("connection_lost", () => { lost.textContent = LOST })
+  const look = () => tell({type: "visible", visible: !document.hidden})
+  document.addEventListener("visibilitychange", look, {signal: gone.signal})
+  // A page that is left says nothing more: nobody would hear the reply.
+  window.addEventListener("pagehide", () => gone.abort(), {signal: gone.signal})
+  model.on("msg:custom", event => obey[event.op](event))
+  model.on("remove", () => gone.abort())
+  view.model.document.on_event("connection_lost", () => {
+    if (lost.textContent) { return }
+    lost.textContent = LOST
+    comeBack()
+  })
 
-  log.append(hint, list)
+  older.hidden = true
+  log.append(hint, older, list, unsentList)
   const foot = make("div", "bottom")
-  foot.append(newest, lost, composer(model, act))
+  foot.append(newest, trouble, lost, typing.box)
   root.append(log, foot, said)
   update()
-  model.send_msg({type: "ready"})
+  requestAnimationFrame(typing.fit)
+  model.send_msg({type: "ready", visitor: visitor(), conversation})
   return root
 }
 

@@ -1,191 +1,241 @@
-"""One visitor's conversation: asks, streams, stops, and keeps what was said."""
+"""One page and its visitor: does what is wished, and keeps the page as the conversation is."""
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import Context
+from dataclasses import replace
+from typing import Any
 
 from chatkit import telemetry
-from chatkit.conversation import Conversation, Node
-from chatkit.engine import observed
-from chatkit.errors import ChatkitError, InputError
-from chatkit.messages import Message, assistant, system, user
-from chatkit.models import shared_models
-from chatkit.prompt import build_prompt
-from chatkit.sampling import Sampling
-from chatkit.ui.bubble import Bubble, small_print
-from chatkit.ui.markdown import GrowingMarkdown
+from chatkit.answering.options import AnswerOptions
+from chatkit.chat import ChatService
+from chatkit.errors import ChatkitError, InputError, NotFound
+from chatkit.service import shared_service
+from chatkit.store.records import ConversationSettings, Feedback
+from chatkit.ui.notices import shared_notices
+from chatkit.ui.screen import Controls, Screen, View
+from chatkit.ui.scroll import Scroll
+from chatkit.ui.visitor import NOBODY, visitor_of
 
-SECONDS_BETWEEN_UPDATES = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """How the visitor wants to be answered.
-
-    Args:
-        model: the name of the model.
-        system: the system prompt, empty without one.
-        sampling: how answers are drawn.
-    """
-
-    model: str
-    system: str
-    sampling: Sampling
-
-
-class Screen(Protocol):
-    """Where a conversation is shown."""
-
-    def show_all(self, bubbles: Sequence[Bubble]) -> None:
-        """Show these messages and no others."""
-
-    def put(self, bubble: Bubble) -> None:
-        """Show a message, in place of the one with the same id."""
-
-    def grow(self, bubble: Bubble, ended: str) -> None:
-        """Add the HTML that has ended to a message, and show its open tail anew."""
-
-    def busy(self, busy: bool) -> None:
-        """Say whether an answer is under way."""
+# How often a page that is looked at asks whether another process has done something.
+LOOK_SECONDS = 2.0
+LOOK = {"type": "look"}
+# What is done without the visitor's wish leaves alone what the last wish came to.
+UNASKED = ("look", "visible", "again")
+GONE = "There is no such conversation of yours; a new one begins here."
+FRESH = View(conversation="", title="", ids=(), bubbles=(), more=False)
 
 
 class Talk:
-    """A conversation on a screen; its methods are called on the event loop and never wait.
+    """What one page shows, and what its visitor does there, one thing after the other.
 
     Args:
         screen: where it is shown.
-        wish: tells how the visitor wants to be answered, asked anew for each answer.
+        controls: what the visitor sets beside the conversation.
+        opened: gives the chat service.
     """
 
-    def __init__(self, screen: Screen, wish: Callable[[], Wish]) -> None:
-        self.conversation = Conversation()
-        self.head: str | None = None
+    def __init__(
+        self,
+        screen: Screen,
+        controls: Controls,
+        opened: Callable[[], Awaitable[ChatService]] = shared_service,
+    ) -> None:
         self._screen = screen
-        self._wish = wish
-        self._bubbles: dict[str, Bubble] = {}
-        self._asked: tuple[Node, Bubble] | None = None
+        self._controls = controls
+        self._opened = opened
+        self._user = ""
+        self._wanted = ""
+        self._system = ""
+        self._scroll: Scroll | None = None
+        self._visible = True
+        self._trouble = ("", False)
+        self._heard: asyncio.Queue[Any] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
 
-    @property
-    def messages(self) -> tuple[Message, ...]:
-        """What was said, from the first message to the newest."""
-        return tuple(node.message for node in self.conversation.path(self.head))
+    def hear(self, message: Any) -> None:
+        """Take what the browser says; it is done when its turn comes."""
+        self._heard.put_nowait(message)
+        if self._task is None:
+            # In a context of its own: knowing the page's document, Panel would write to the browser
+            # past its lock, and what is sent in one place could overtake what is sent in another.
+            self._task = asyncio.get_running_loop().create_task(self._live(), context=Context())
 
-    def show(self) -> None:
-        """Show everything, for a page that has just opened."""
-        self._screen.show_all(list(self._bubbles.values()))
-        self._screen.busy(self._task is not None)
-
-    def ask(self, text: str) -> None:
-        """Ask; while an answer is under way, or when there is nothing to send, do nothing."""
-        if self._task is None and text.strip():
-            try:
-                question = self.conversation.add(user(text), self.head)
-            except InputError as error:
-                self._put(Bubble("assistant", error=str(error)))
-            else:
-                self._put(Bubble("user", text, id=question.id))
-                self._begin(question, Bubble("assistant", pending=True))
-        self._screen.busy(self._task is not None)
-
-    def retry(self) -> None:
-        """Ask the last question again; the new answer stands beside the old one in the tree."""
-        if self._task is None and self._asked is not None:
-            question, before = self._asked
-            self._begin(question, Bubble("assistant", id=before.id, pending=True))
-        self._screen.busy(self._task is not None)
-
-    def stop(self) -> None:
-        """Stop the answer that is under way; what has come of it stays."""
+    def close(self) -> None:
+        """Show nothing more; answers that are under way go on."""
         if self._task is not None:
             self._task.cancel()
+        self._leave()
 
-    async def ended(self) -> None:
-        """Wait until no answer is under way."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
+    async def _live(self) -> None:
+        while True:
+            await self._carefully(await self._next())
 
-    def _put(self, bubble: Bubble) -> None:
-        self._bubbles[bubble.id] = bubble
-        self._screen.put(bubble)
+    async def _next(self) -> Any:
+        """Give what was said next; when nothing is, it is time to look."""
+        looking = self._visible and self._wanted
+        try:
+            async with asyncio.timeout(LOOK_SECONDS if looking else None):
+                return await self._heard.get()
+        except TimeoutError:
+            return LOOK
 
-    def _begin(self, question: Node, answer: Bubble) -> None:
-        self._asked = (question, answer)
-        # An answer that fails leaves the conversation as it was before the question.
-        self.head = question.parent
-        self._put(answer)
-        self._task = asyncio.get_running_loop().create_task(self._answer(question, answer))
-        # A callback, since a task that is cancelled at once never runs its own `finally`.
-        self._task.add_done_callback(lambda task: self._end(question, answer, task))
-
-    def _end(self, question: Node, answer: Bubble, task: asyncio.Task[None]) -> None:
-        self._task = None
-        answer.pending = False
-        if task.cancelled():
-            answer.note = " · ".join(filter(None, (answer.note, "stopped")))
-        if answer.text or not (answer.error or task.cancelled()):
-            self.head = self.conversation.add(assistant(answer.text), question.id).id
-        self._put(answer)
-        self._screen.busy(False)
-
-    async def _answer(self, question: Node, answer: Bubble) -> None:
-        request = ""
+    async def _carefully(self, message: Any) -> None:
+        """Do it, and say in one sentence what went wrong."""
+        sentence = ""
         try:
             with telemetry.request() as request:
-                await self._stream(question, answer)
+                await self._obey(message)
         except ChatkitError as error:
-            answer.error = str(error)
-            answer.note = f"request {request}"
+            sentence = str(error)
         except Exception:
             logging.getLogger(__name__).exception("request %s failed", request)
-            answer.error = (
+            sentence = (
                 "Something went wrong on the server; try again, "
                 f"and if it comes back report the request {request}."
             )
+        match message:
+            case {"id": str(id)} if sentence:
+                self._trouble = (sentence, False)
+                self._screen.refuse(id, sentence)
+            case {"type": kind}:
+                self._say(sentence, unasked=kind in UNASKED)
 
-    async def _stream(self, question: Node, answer: Bubble) -> None:
-        wish = self._wish()
-        answer.note = wish.model
-        said = tuple(node.message for node in self.conversation.path(question.id))
-        messages = (system(wish.system), *said) if wish.system.strip() else said
-        pen = _Pen(self._screen, answer)
+    def _say(self, sentence: str, unasked: bool) -> None:
+        before, unasked_before = self._trouble
+        if sentence != before and (sentence or not unasked or unasked_before):
+            self._trouble = (sentence, unasked)
+            self._screen.trouble(sentence)
+
+    async def _obey(self, message: Any) -> None:
+        """Do what the visitor did in the browser; anything else is not listened to."""
+        match message:
+            case {"type": "ready", "visitor": str(token), "conversation": str(conversation)}:
+                self._user = visitor_of(token)
+                await self._go(conversation)
+            case {"type": str()} if not self._user and message != LOOK:
+                raise InputError(NOBODY)
+            case {"type": "new"}:
+                await self._go("")
+            case {"type": "visible", "visible": bool(visible)}:
+                self._visible = visible
+                await self._look()
+            case {"type": "look"}:
+                await self._look()
+            case {"type": "begin", "id": str(id)}:
+                await self._begin(id)
+            case {"conversation": str(conversation)}:
+                await self._act(await self._opened(), conversation, message)
+
+    async def _act(
+        self, service: ChatService, conversation: str, message: Mapping[str, Any]
+    ) -> None:
+        """Do something in a conversation, and show what comes of it."""
+        place, sent = (self._user, conversation), ""
+        match message:
+            case {
+                "type": "send",
+                "id": str(id),
+                "text": str(text),
+                "parent": str() | None as parent,
+            }:
+                options = await self._options(service, conversation)
+                await service.send(*place, text, options, client_id=id, parent=parent)
+                sent = id
+            case {"type": "edit", "id": str(id), "text": str(text), "node": str(node)}:
+                options = await self._options(service, conversation)
+                await service.edit(*place, node, text, options, client_id=id)
+                sent = id
+            case {"type": "regenerate", "id": str(id), "node": str(node)}:
+                options = await self._options(service, conversation)
+                await service.regenerate(*place, node, options, client_id=id)
+            case {"type": "stop", "node": str(node)}:
+                await service.stop(*place, node)
+                return
+            case {"type": "branch", "node": str(node)}:
+                await service.select_branch(*place, node)
+            case {"type": "thumb", "node": str(node), "thumb": "up" | "down" | None as thumb}:
+                await service.feedback(*place, node, Feedback(thumb))
+            case {"type": "older"} if self._scroll is not None:
+                await self._scroll.older()
+                return
+            case {"type": "again"} if self._scroll is not None:
+                await self._scroll.again()
+                return
+            case _:
+                return
+        await self._enter(service, conversation).read(accepted=sent)
+        shared_notices.tell(conversation, self._nudge)
+
+    async def _options(self, service: ChatService, conversation: str) -> AnswerOptions:
+        """Tell how to answer now; a system prompt that was changed counts from here on."""
+        wish = self._controls.wish()
+        if wish.system != self._system:
+            record = await service.conversation(self._user, conversation)
+            settings = replace(record.settings, system=wish.system or None)
+            await service.configure(self._user, conversation, settings)
+            self._system = wish.system
+        return AnswerOptions(wish.model, wish.sampling)
+
+    async def _begin(self, id: str) -> None:
+        """Begin a conversation for a text that the browser has not sent yet.
+
+        The browser keeps the name with the text: sent twice, it is twice the same message.
+        """
+        wish = self._controls.wish()
+        service = await self._opened()
+        settings = ConversationSettings(wish.system or None)
+        conversation = await service.begin(self._user, settings)
+        self._system = wish.system
+        self._screen.place(id, conversation)
+
+    async def _go(self, conversation: str) -> None:
+        """Show a conversation, or an empty page for a new one."""
+        self._leave()
+        self._wanted = conversation
+        if not conversation:
+            self._screen.show_view(FRESH)
+            await self._opened()
+            return
+        scroll = self._enter(await self._opened(), conversation)
+        await self._read(scroll)
+        answers = [shown.node.facts for shown in scroll.path if shown.node.facts]
+        model, sampling = (answers[-1].model, answers[-1].sampling) if answers else ("", {})
+        self._system = (scroll.record and scroll.record.settings.system) or ""
+        self._controls.show(self._system, model, sampling)
+
+    async def _look(self) -> None:
+        if self._scroll is not None:
+            await self._read(self._scroll)
+        elif self._wanted:
+            await self._go(self._wanted)
+
+    async def _read(self, scroll: Scroll) -> None:
+        """Read a conversation anew; one that is gone or was never there gives an empty page."""
         try:
-            async with shared_models().use(wish.model) as engine:
-                prompt = await asyncio.to_thread(build_prompt, engine.template, messages)
-                async with aclosing(observed(engine, prompt, wish.sampling)) as deltas:
-                    async for delta in deltas:
-                        pen.write(delta.text)
-                        answer.note = small_print(wish.model, delta)
-        finally:
-            pen.flush()
+            await scroll.look()
+        except NotFound:
+            self._leave()
+            self._wanted = ""
+            self._screen.show_view(FRESH)
+            raise NotFound(GONE) from None
 
+    def _enter(self, service: ChatService, conversation: str) -> Scroll:
+        if self._scroll is None or self._scroll.place[1] != conversation:
+            self._leave()
+            place = (self._user, conversation)
+            self._scroll = Scroll(service, place, self._screen, self._nudge)
+            self._wanted = conversation
+            shared_notices.join(conversation, self._nudge)
+        return self._scroll
 
-class _Pen:
-    """Writes an answer onto the screen, a few times a second however fast it comes."""
+    def _leave(self) -> None:
+        if self._scroll is not None:
+            self._scroll.close()
+            shared_notices.leave(self._scroll.place[1], self._nudge)
+            self._scroll = None
 
-    def __init__(self, screen: Screen, answer: Bubble) -> None:
-        self._screen = screen
-        self._answer = answer
-        self._markdown = GrowingMarkdown()
-        self._waiting = ""
-        self._due = 0.0
-
-    def write(self, text: str) -> None:
-        self._answer.text += text
-        self._waiting += text
-        if self._waiting and time.monotonic() >= self._due:
-            self.flush()
-
-    def flush(self) -> None:
-        began = time.monotonic()
-        ended, self._answer.tail = self._markdown.add(self._waiting)
-        self._waiting = ""
-        self._answer.blocks.append(ended)
-        self._screen.grow(self._answer, ended)
-        # A long open block takes long to render; then it is rendered less often.
-        spent = time.monotonic() - began
-        self._due = began + max(SECONDS_BETWEEN_UPDATES, 10 * spent)
+    def _nudge(self) -> None:
+        """Look as soon as everything before has been done."""
+        self.hear(LOOK)

@@ -1,0 +1,77 @@
+// What the browser keeps: whose page this is, what the server has not stored yet, and a draft.
+
+const VISITOR = "chatkit.visitor"
+const OUTBOX = "chatkit.outbox"
+const TAB = "chatkit.tab"
+const DRAFT = "chatkit.draft"
+const RELOADED = "chatkit.reloaded"
+// A text without a conversation belongs to the tab where it was written, unless that has gone.
+const ORPHANED_MS = 30_000
+
+const secret = bytes =>
+  Array.from(crypto.getRandomValues(new Uint8Array(bytes)), one => one.toString(16).padStart(2, "0"))
+    .join("")
+
+// A browser that forbids its storage still has the page's memory.
+const safe = open => {
+  const memory = new Map()
+  return {
+    get(key) {
+      try { return open().getItem(key) ?? memory.get(key) ?? "" } catch { return memory.get(key) ?? "" }
+    },
+    set(key, value) {
+      memory.set(key, value)
+      try { open().setItem(key, value) } catch { /* the memory has it */ }
+    },
+  }
+}
+
+const forever = safe(() => window.localStorage)
+const tab = safe(() => window.sessionStorage)
+
+const own = (store, key, bytes) => {
+  if (!store.get(key)) { store.set(key, secret(bytes)) }
+  return store.get(key)
+}
+
+export const newId = () => secret(16)
+export const visitor = () => own(forever, VISITOR, 32)
+
+export const draft = {
+  get: () => tab.get(DRAFT),
+  set: text => tab.set(DRAFT, text),
+}
+
+export const reloads = {
+  secondsAgo: () => (Date.now() - Number(tab.get(RELOADED))) / 1000,
+  note: () => tab.set(RELOADED, String(Date.now())),
+}
+
+const read = () => {
+  try { return JSON.parse(forever.get(OUTBOX) || "[]") } catch { return [] }
+}
+const write = entries => forever.set(OUTBOX, JSON.stringify(entries))
+
+// An entry: id, kind (`send` or `edit`), conversation, parent or node, text, and a sentence when
+// the server refused it.
+export const outbox = {
+  of(conversation) {
+    const mine = one => one.tab === own(tab, TAB, 8) || Date.now() - one.at > ORPHANED_MS
+    return read().filter(one =>
+      one.conversation === conversation && (conversation || mine(one)))
+  },
+  add(entry) {
+    write([...read(), {...entry, tab: own(tab, TAB, 8), at: Date.now(), sentence: ""}])
+  },
+  change(id, fields) {
+    write(read().map(one => one.id === id ? {...one, ...fields} : one))
+  },
+  // Two tabs may begin a conversation for the same text; it goes where the first one put it.
+  settle(id, conversation) {
+    const entry = read().find(one => one.id === id)
+    if (entry && !entry.conversation) { outbox.change(id, {conversation}) }
+    return read().find(one => one.id === id)
+  },
+  has: id => read().some(one => one.id === id),
+  remove: id => write(read().filter(one => one.id !== id)),
+}

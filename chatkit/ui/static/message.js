@@ -1,0 +1,205 @@
+// One message as an element. A question is set as text; an answer is HTML made safe by the server.
+
+export const make = (tag, name, text = "") => {
+  const element = document.createElement(tag)
+  element.className = name
+  element.textContent = text
+  return element
+}
+
+const ICONS = {
+  send: "M12 20V5M5 11.5 12 4.5l7 7",
+  stop: "M7 7h10v10H7z",
+  retry: "M20 12a8 8 0 1 1-2.3-5.6M20 3v5h-5",
+  newest: "M12 4v15M5 12.5l7 7 7-7",
+  edit: "M4 20h4L19 9l-4-4L4 16zM13.5 6.5l4 4",
+  copy: "M9 9h11v11H9zM5 15H4V4h11v1",
+  copied: "M5 12.5l5 5L19 7",
+  before: "M14 6l-6 6 6 6",
+  after: "M10 6l6 6-6 6",
+  up: "M7 11v9H4v-9zM7 12l4-8c2 0 2.5 1.500 2 3l-.7 3H19c1.500 0 2 1 1.700 2.200l-1.500 6c-.3 1.200-1 1.800-2.200 1.800H7",
+  down: "M17 13V4h3v9zM17 12l-4 8c-2 0-2.500-1.500-2-3l.7-3H5c-1.500 0-2-1-1.700-2.200l1.500-6C5.100 4.600 5.800 4 7 4h10",
+}
+
+const drawing = icon => `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${ICONS[icon]}"/></svg>`
+
+export const button = (name, label, press) => {
+  const element = make("button", name)
+  element.type = "button"
+  element.title = label
+  element.setAttribute("aria-label", label)
+  element.innerHTML = drawing(name)
+  element.addEventListener("click", press)
+  return element
+}
+
+export const wordButton = (name, text, press) => {
+  const element = make("button", `word ${name}`, text)
+  element.type = "button"
+  element.addEventListener("click", press)
+  return element
+}
+
+async function copy(element, pressed) {
+  const text = element.querySelector(".text").innerText
+  try {
+    await navigator.clipboard.writeText(text)
+  } catch {
+    // Without a secure address there is no clipboard but this one.
+    const field = make("textarea", "said")
+    field.value = text
+    element.append(field)
+    field.select()
+    document.execCommand("copy")
+    field.remove()
+  }
+  pressed.innerHTML = drawing("copied")
+  setTimeout(() => { pressed.innerHTML = drawing("copy") }, 1500)
+}
+
+const KINDS = {user: "question", assistant: "answer"}
+
+function branches({id, role, siblings}, act) {
+  if (siblings.length < 2) { return [] }
+  const at = siblings.indexOf(id)
+  const go = (name, label, to) => {
+    const element = button(name, `${label} ${KINDS[role]}`, () => act.branch(siblings[to]))
+    element.disabled = to < 0 || to >= siblings.length
+    return element
+  }
+  const nav = make("span", "branches")
+  nav.append(
+    go("before", "Previous", at - 1),
+    make("span", "place", `${at + 1}/${siblings.length}`),
+    go("after", "Next", at + 1),
+  )
+  return [nav]
+}
+
+function problem(sentence, ...buttons) {
+  const element = make("div", "problem")
+  element.append(make("p", "sentence", sentence), ...buttons)
+  return element
+}
+
+function question(element, bubble, act) {
+  const text = make("div", "text", bubble.text)
+  const foot = make("footer", "foot")
+  foot.append(
+    ...branches(bubble, act),
+    button("edit", "Edit", () => edit(element, bubble, act)),
+  )
+  element.append(text, foot)
+}
+
+function edit(element, bubble, act) {
+  const field = make("textarea", "field")
+  const close = () => {
+    box.remove()
+    element.classList.remove("editing")
+    element.querySelector(".edit").focus()
+  }
+  const send = () => {
+    if (field.value.trim() && act.edit(bubble.id, field.value)) { close() }
+  }
+  field.rows = 1
+  field.value = bubble.text
+  field.setAttribute("aria-label", "Edited message")
+  field.addEventListener("keydown", event => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      event.preventDefault()
+      send()
+    } else if (event.key === "Escape") {
+      event.stopPropagation()
+      close()
+    }
+  })
+  const box = make("div", "editor")
+  const row = make("div", "row")
+  row.append(wordButton("cancel", "Cancel", close), wordButton("ask", "Ask", send))
+  box.append(field, row)
+  element.classList.add("editing")
+  element.append(box)
+  field.style.height = `${field.scrollHeight}px`
+  field.focus()
+}
+
+function leftOut([heading, ...reasons]) {
+  if (!heading) { return [] }
+  const element = make("details", "left-out")
+  const list = make("ul", "reasons")
+  list.append(...reasons.map(reason => make("li", "reason", reason)))
+  element.append(make("summary", "heading", heading), list)
+  return [element]
+}
+
+function answer(element, bubble, act) {
+  const [ended, tail] = [make("div", "part ended"), make("div", "part tail")]
+  ended.innerHTML = bubble.html
+  tail.innerHTML = bubble.tail
+  const text = make("div", "text")
+  text.append(ended, tail)
+  element.append(...leftOut(bubble.leftOut), text)
+  element.steps = bubble.steps
+  if (bubble.state === "queued") { element.append(make("p", "waiting", "Waiting for the model")) }
+  if (bubble.error) {
+    const again = wordButton("again", "Try again", () => act.regenerate(bubble.id))
+    element.append(problem(bubble.error, again))
+  }
+  const foot = make("footer", "foot")
+  if (!element.classList.contains("pending")) {
+    const thumb = (name, label) => {
+      const pressed = bubble.thumb === name
+      const one = button(name, label, () => act.thumb(bubble.id, pressed ? null : name))
+      one.setAttribute("aria-pressed", String(pressed))
+      return one
+    }
+    const pressed = button("copy", "Copy", () => copy(element, pressed))
+    foot.append(
+      ...branches(bubble, act),
+      button("retry", "Answer again", () => act.regenerate(bubble.id)),
+      pressed,
+      thumb("up", "Good answer"),
+      thumb("down", "Bad answer"),
+      make("span", "note", bubble.note),
+    )
+  }
+  element.append(foot)
+}
+
+export function message(bubble, act) {
+  const pending = bubble.state === "queued" || bubble.state === "streaming"
+  const element = make("article", `message ${bubble.role}`)
+  element.classList.toggle("pending", pending)
+  element.dataset.id = bubble.id
+  element.setAttribute("aria-label", bubble.role === "user" ? "You" : "Assistant")
+  if (bubble.role === "user") { question(element, bubble, act) } else { answer(element, bubble, act) }
+  return element
+}
+
+// False when the element is not what the growth follows upon.
+export function grow(element, {html, tail, steps}) {
+  if (element.steps >= steps) { return true }
+  if (element.steps !== steps - 1) { return false }
+  element.steps = steps
+  element.querySelector(".ended").insertAdjacentHTML("beforeend", html)
+  element.querySelector(".tail").innerHTML = tail
+  return true
+}
+
+// A question that the server has not stored yet.
+export function unsent(entry, act) {
+  const element = make("article", "message user unsent")
+  element.setAttribute("aria-label", "You")
+  element.append(make("div", "text", entry.text))
+  if (entry.sentence) {
+    element.append(problem(
+      entry.sentence,
+      wordButton("again", "Send again", () => act.sendAgain(entry.id)),
+      wordButton("discard", "Discard", () => act.discard(entry.id)),
+    ))
+  } else {
+    element.append(make("p", "waiting", "Sending"))
+  }
+  return element
+}
