@@ -70,7 +70,7 @@ def present() -> str:
     return ran("db", "versions").splitlines()[-1].rpartition(": ")[2]
 
 
-def test_a_new_database_is_empty_until_it_is_upgraded(database: str) -> None:
+def test_a_new_database_is_empty_until_it_is_upgraded(empty_database: str) -> None:
     assert present() == "empty"
     assert ran("db", "upgrade").endswith(f": {migrate.NEWEST}\n")
     assert present() == migrate.NEWEST
