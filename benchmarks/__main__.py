@@ -2,7 +2,17 @@
 
 import sys
 
-from benchmarks import app_memory, cuda, embedded, prefix, research, startup
+from benchmarks import (
+    app_memory,
+    context,
+    cuda,
+    embedded,
+    prefix,
+    research,
+    startup,
+    store,
+    streams,
+)
 
 ALL = {
     "embedded": embedded.run,
@@ -10,6 +20,9 @@ ALL = {
     "prefix": prefix.run,
     "startup": startup.run,
     "app_memory": app_memory.run,
+    "context": context.run,
+    "store": store.run,
+    "streams": streams.run,
     "cuda": cuda.run,
 }
 

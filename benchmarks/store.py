@@ -15,7 +15,7 @@ from benchmarks.history import rewriting
 from benchmarks.serving import on_sqlite, opened, percentile
 from chatkit.chat import ChatService
 
-SMALL, LARGE = 200, 400
+SMALL, LARGE = 200, 20_000
 LENGTH, LONG = 50, 10_000
 REPEATS = 1_000
 SEARCHES = 15
