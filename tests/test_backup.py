@@ -313,7 +313,8 @@ async def test_encryption_must_be_as_it_was(
         await filled(store)
         await back_up(store, tmp_path / "backup.zip", USER)
     monkeypatch.setenv("CHATKIT_ENCRYPTION", here)
-    with pytest.raises(KeyUnavailable, match="set CHATKIT_ENCRYPTION to"):
+    monkeypatch.setenv("CHATKIT_KEYS_URL", f"sqlite:///{tmp_path}/other-keys.db")
+    with pytest.raises(KeyUnavailable, match=r"The backup is .* set CHATKIT_ENCRYPTION to"):
         await put_back(tmp_path / "backup.zip", f"sqlite:///{tmp_path}/elsewhere.db")
 
 

@@ -87,7 +87,7 @@ async def wrapped(store: Store) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
         for table in (key_facts, user_keys, conversation_keys):
             rows = await connection.execute(select(table))
-            found |= {row[0]: bytes(row[-1]) for row in rows}
+            found |= {row[0]: bytes(row[-1]) for row in rows if row[0] != "encryption"}
         return found
 
     return await store.keys._database.read(ask)

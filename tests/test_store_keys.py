@@ -7,7 +7,7 @@ import pytest
 from scripted_service import USER
 from stores import begun, chain, opened_store, rows, sealed_values, texts
 
-from chatkit.errors import InputError, KeyUnavailable
+from chatkit.errors import InputError, KeyUnavailable, NotFound
 from chatkit.sealing import KeySeal, PlainSeal, new_key
 from chatkit.settings import settings
 from chatkit.store.opening import Store
@@ -125,18 +125,28 @@ def test_the_same_text_is_never_sealed_the_same_way() -> None:
     assert len({seal.close("tides", "node:1") for _ in range(100)}) == 100
 
 
-async def test_with_encryption_off_what_was_sealed_is_not_read_and_not_harmed(
-    database: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("begun_with", ["on", "off"])
+async def test_encryption_is_no_switch_for_later(
+    database: str, monkeypatch: pytest.MonkeyPatch, begun_with: str
 ) -> None:
+    monkeypatch.setenv("CHATKIT_ENCRYPTION", begun_with)
     async with opened_store() as store:
         conversation = await begun(store, title="tides")
-    monkeypatch.setenv("CHATKIT_ENCRYPTION", "off")
-    async with opened_store() as store:
-        with pytest.raises(KeyUnavailable, match="CHATKIT_ENCRYPTION is off"):
-            await store.conversations.find(USER, conversation)
-    monkeypatch.delenv("CHATKIT_ENCRYPTION")
+    monkeypatch.setenv("CHATKIT_ENCRYPTION", {"on": "off", "off": "on"}[begun_with])
+    with pytest.raises(KeyUnavailable, match=f"set CHATKIT_ENCRYPTION to {begun_with}"):
+        async with opened_store():
+            pass
+    monkeypatch.setenv("CHATKIT_ENCRYPTION", begun_with)
     async with opened_store() as store:
         assert (await store.conversations.find(USER, conversation)).title == "tides"
+
+
+async def test_a_remembered_key_is_for_its_owner_alone(database: str) -> None:
+    async with opened_store() as store:
+        conversation = await begun(store)
+        await store.keys.of_conversation(USER, conversation)
+        with pytest.raises(NotFound):
+            await store.keys.of_conversation("somebody else", conversation)
 
 
 def test_a_sealed_text_does_not_pass_for_a_plain_one() -> None:

@@ -24,6 +24,8 @@ from chatkit.store.transaction import Operation, Transaction
 from chatkit.store.wrapping import PSEUDONYM_KEY, Wrapping, rewrap, wrapping_of_store
 
 REMEMBERED_KEYS = 20_000
+# The fact that says whether what is here is sealed: nobody may read half of it by a switch.
+_MODE = "encryption"
 Result = TypeVar("Result")
 
 
@@ -40,7 +42,7 @@ class Keys:
         self._database = database
         self._master = master
         # Keys of users change when keys are rotated, so only those under them are remembered.
-        self._remembered: OrderedDict[str, KeySeal] = OrderedDict()
+        self._remembered: OrderedDict[str, tuple[str, KeySeal]] = OrderedDict()
         self._pseudonym_key = b""
         self._wrapping = Wrapping(KeySeal(master.key), b"")
         self.encrypted = encrypted
@@ -49,17 +51,29 @@ class Keys:
         """Make the key store ready.
 
         Raises:
-            KeyUnavailable: the master key is not the one of this key store.
+            KeyUnavailable: the master key is not the one of this key store, or the key store was
+                begun with encryption switched the other way.
         """
         sealed = KeySeal(self._master.key).close_bytes(new_key(), PSEUDONYM_KEY)
 
-        async def work(connection: Transaction) -> bytes:
-            await connection.run_sync(key_metadata.create_all)
-            new = {"name": PSEUDONYM_KEY, "sealed": sealed}
-            await connection.execute(self._database.insert_new(key_facts), new)
-            return await wrapping_of_store(connection)
+        mode = b"on" if self.encrypted else b"off"
+        facts = [{"name": PSEUDONYM_KEY, "sealed": sealed}, {"name": _MODE, "sealed": mode}]
 
-        self._adopt(await self._database.write(work))
+        async def work(connection: Transaction) -> tuple[bytes, bytes]:
+            await connection.run_sync(key_metadata.create_all)
+            await connection.execute(self._database.insert_new(key_facts), facts)
+            query = select(key_facts.c.sealed).where(key_facts.c.name == _MODE)
+            there = bytes((await connection.execute(query)).scalar_one())
+            return await wrapping_of_store(connection), there
+
+        generation, there = await self._database.write(work)
+        self._adopt(generation)
+        if there != mode:
+            begun = there.decode()
+            raise KeyUnavailable(
+                f"What is here was begun with encryption {begun}; set CHATKIT_ENCRYPTION to "
+                f"{begun}, or export it all into a database with a key store of its own."
+            )
 
     async def close(self) -> None:
         """Close the key store."""
@@ -120,9 +134,10 @@ class Keys:
             await self._load(user, absent)
         found: dict[str, Seal] = {}
         for id in wanted:
-            if id in self._remembered:
+            owner, seal = self._remembered.get(id, (None, None))
+            if seal is not None and owner == user:
                 self._remembered.move_to_end(id)
-                found[id] = self._remembered[id]
+                found[id] = seal
         while len(self._remembered) > REMEMBERED_KEYS:
             self._remembered.popitem(last=False)
         return found
@@ -267,7 +282,7 @@ class Keys:
             above = self._wrapping.user_seal(wrapped, user)
             for row in rows:
                 key = above.open_bytes(row.wrapped, row.conversation_id)
-                self._remembered[row.conversation_id] = KeySeal(key)
+                self._remembered[row.conversation_id] = (user, KeySeal(key))
 
     async def _all(self, column: Column[Any]) -> frozenset[str]:
         async def ask(connection: Transaction) -> frozenset[str]:
