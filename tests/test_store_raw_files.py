@@ -146,6 +146,8 @@ async def keys_of(store: Store) -> dict[str, bytes]:
     async def ask(connection: Transaction) -> None:
         for table, above in ((key_facts, None), (user_keys, None), (conversation_keys, "user")):
             for row in await connection.execute(select(table)):
+                if row[0] == "encryption":  # Not a key, but whether there are any.
+                    continue
                 name = {"key_facts": row[0], "user_keys": f"user:{row[0]}"}.get(table.name, row[0])
                 key = keys[f"user:{row.user_id}"] if above else master
                 keys[name] = KeySeal(key).open_bytes(row[-1], name)
