@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from chatkit import telemetry
 from chatkit.errors import PromptTooLong
@@ -25,6 +25,8 @@ class Usage:
         queued_seconds: the wait before the engine began.
         first_token_seconds: from asking to the first text, the wait included.
         total_seconds: from asking to the end, the wait included.
+        answered_by: the model that answered where it is not the one that was asked, as when all
+            servers of a pool have failed; empty otherwise.
     """
 
     prompt_tokens: int
@@ -33,12 +35,36 @@ class Usage:
     queued_seconds: float
     first_token_seconds: float
     total_seconds: float
+    answered_by: str = ""
 
     @property
     def tokens_per_second(self) -> float:
         """The speed of writing, counted from the first text on."""
         writing = self.total_seconds - self.first_token_seconds
         return (self.completion_tokens - 1) / writing if writing > 0 else 0.0
+
+
+class Chance(NamedTuple):
+    """A token that could stand in a place, and its log-probability in nats."""
+
+    id: int
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenToken:
+    """A token of an answer.
+
+    Args:
+        id: which one.
+        logprob: its log-probability in nats under the model's own distribution; None where the
+            engine does not tell it.
+        likeliest: the likeliest tokens in its place, the best first, as many as were asked for.
+    """
+
+    id: int
+    logprob: float | None
+    likeliest: tuple[Chance, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +75,14 @@ class Delta:
         text: what was added to the answer.
         finish: why it ended: the model or a stop string ended it, or its length ran out.
         usage: counts and times of the whole answer.
+        tokens: the tokens since the last delta, the end token included; empty unless
+            `Sampling.logprobs` asks for them.
     """
 
     text: str
     finish: Finish | None = None
     usage: Usage | None = None
+    tokens: tuple[WrittenToken, ...] = ()
 
 
 class Engine(Protocol):
@@ -65,6 +94,7 @@ class Engine(Protocol):
         context: the window in tokens, prompt and answer together.
         defaults: the sampling that stands for what a caller leaves unset.
         resident_bytes: an estimate of the memory that the engine holds.
+        adapters: the names of the LoRA adapters that a request may choose.
     """
 
     name: str
@@ -72,6 +102,9 @@ class Engine(Protocol):
     context: int
     defaults: Sampling
     resident_bytes: int
+
+    @property
+    def adapters(self) -> tuple[str, ...]: ...
 
     @property
     def waiting(self) -> int:
@@ -88,7 +121,8 @@ class Engine(Protocol):
 
         Raises:
             PromptTooLong: the prompt leaves no room for an answer.
-            Unsupported: the engine cannot do what the sampling asks for.
+            Unsupported: the engine cannot do what the sampling asks for, or has no such adapter.
+            Overloaded: too many wait already; nothing was begun.
             EngineError: the engine failed while it worked.
         """
         ...
@@ -98,6 +132,22 @@ class Engine(Protocol):
 
         Raises:
             Unsupported: the engine gives no probabilities of given text.
+        """
+        ...
+
+    async def prompt_logprobs(self, prompt: Prompt) -> list[float | None]:
+        """Give the log-probability of each token of the prompt, in nats; None for the first.
+
+        Raises:
+            Unsupported: the engine gives no probabilities of given text.
+        """
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Give a vector of length 1 for each text: the mean of its tokens' last hidden states.
+
+        Raises:
+            Unsupported: the engine gives no vectors.
         """
         ...
 

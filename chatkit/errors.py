@@ -19,6 +19,7 @@
     ├── MissingExtra           an optional package is needed
     ├── Unsupported            the engine cannot do what was asked
     ├── EngineError            the engine failed while it worked
+    │   └── Overloaded         too many wait for an answer already
     ├── StoreUnavailable       the database or Redis does not answer
     ├── DatabaseVersion        the database is newer or older than this program
     └── KeyUnavailable         a key is missing, or is not the one that sealed the text
@@ -106,6 +107,19 @@ class Unsupported(ChatkitError):
 
 class EngineError(ChatkitError):
     """The engine failed while it worked."""
+
+
+class Overloaded(EngineError):
+    """Too many wait for an answer already; nothing was begun.
+
+    Args:
+        sentence: the cause and what to do.
+        retry_after: when to try again, in seconds.
+    """
+
+    def __init__(self, sentence: str, retry_after: float = 1.0) -> None:
+        super().__init__(sentence)
+        self.retry_after = retry_after
 
 
 class StoreUnavailable(ChatkitError):

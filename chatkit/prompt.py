@@ -7,6 +7,7 @@ from chatkit.errors import InputError
 from chatkit.messages import Message
 from chatkit.rendering import Rendering
 from chatkit.template import ChatTemplate
+from chatkit.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +18,15 @@ class Prompt:
         ids: the token ids, for local engines and servers that take ids.
         text: the same as text, for servers that take text.
         messages: the conversation itself, for chat endpoints of others.
-        identity: the hash of the template that rendered it.
+        identity: the hash of the template that rendered it; empty for text that none rendered.
+        user: who asks, so that a full queue can be fair between people; empty for nobody.
     """
 
     ids: tuple[int, ...]
     text: str
     messages: tuple[Message, ...]
     identity: str
+    user: str = ""
 
 
 def build_prompt(template: ChatTemplate, messages: Sequence[Message]) -> Prompt:
@@ -42,6 +45,19 @@ def rendered_prompt(
 ) -> Prompt:
     """Make a prompt of what `template` has rendered already."""
     return Prompt(rendering.ids, rendering.text, tuple(messages), str(template.identity))
+
+
+def raw_prompt(tokenizer: Tokenizer, text: str) -> Prompt:
+    """Make a prompt of text that is to be continued; spellings of control tokens are tokens.
+
+    Only for completion routes, whose callers write prompts by hand; never for what people type.
+
+    Raises:
+        InputError: the text is empty.
+    """
+    if not text:
+        raise InputError("The text to continue is empty; write something.")
+    return Prompt(tuple(token.id for token in tokenizer.encode_raw(text)), text, (), "")
 
 
 def check_question(messages: Sequence[Message]) -> None:

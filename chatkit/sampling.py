@@ -25,12 +25,17 @@ class Sampling(BaseModel):
         top_p: keep the likeliest tokens whose probabilities add up to this.
         top_k: keep this many of the likeliest tokens.
         min_p: keep tokens at least this fraction as likely as the likeliest.
+        typical_p: keep the tokens whose surprise is nearest to the expected one, up to this much
+            probability (Meister et al. 2022, arXiv:2202.00666).
         repetition_penalty: divide the logits of tokens seen before by this (CTRL, Keskar 2019).
         presence_penalty: subtract this from the logits of tokens seen before.
         frequency_penalty: subtract this times the count of each token seen before.
         stop: strings that end the answer and do not appear in it.
         seed: the same seed gives the same answer from the same engine.
         json_schema: the answer is JSON that this schema accepts.
+        regex: the whole answer matches this regular expression.
+        logprobs: tell every token with its log-probability and those of so many of the likeliest
+            tokens in its place; None tells none.
 
     Raises:
         SamplingError: a value is out of range, or an option is unknown.
@@ -43,12 +48,15 @@ class Sampling(BaseModel):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=1)] | None = None
     min_p: Annotated[float, Field(ge=0, lt=1)] | None = None
+    typical_p: Annotated[float, Field(gt=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     json_schema: dict[str, Any] | None = None
+    regex: Annotated[str, Field(min_length=1)] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
 
     @field_validator("json_schema")
     @classmethod

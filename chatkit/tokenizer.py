@@ -75,6 +75,12 @@ class Tokenizer:
         self._pieces: Remembered[tuple[str, bool], Encoded] = Remembered(REMEMBERED_BYTES)
 
     @cached_property
+    def _raw(self) -> "tokenizers.Tokenizer":
+        backend = _backend(self._first.to_str())
+        backend.encode_special_tokens = False
+        return backend
+
+    @cached_property
     def vocabulary_size(self) -> int:
         """How many ids there are, added tokens included."""
         return int(self._first.get_vocab_size())
@@ -88,6 +94,15 @@ class Tokenizer:
                 SentencePiece models put a space in front.
         """
         encoding = self._encode(text, begins)
+        return [Token(id, *span) for id, span in zip(encoding.ids, encoding.offsets, strict=True)]
+
+    def encode_raw(self, text: str) -> list[Token]:
+        """Turn a hand-written prompt into tokens, as the model's own tokenizer does.
+
+        Spellings of control tokens are control tokens, and a begin token is added where the
+        model's tokenizer adds one.
+        """
+        encoding = self._raw.encode(text)
         return [Token(id, *span) for id, span in zip(encoding.ids, encoding.offsets, strict=True)]
 
     def encode_piece(self, text: str, *, begins: bool) -> Encoded:

@@ -79,6 +79,34 @@ async def test_only_the_last_delta_carries_finish_and_usage(engine: Held) -> Non
     assert "Paris" in "".join(delta.text for delta in heard)
 
 
+async def test_tokens_are_told_when_they_are_asked_for(engine: Held) -> None:
+    sampling = GREEDY.model_copy(update={"logprobs": 2})
+    heard = await deltas(engine, ask(engine, "What is the capital of France?"), sampling)
+    tokenizer = engine.template.tokenizer
+    told = [token for delta in heard for token in delta.tokens]
+    assert tokenizer.decode(token.id for token in told) == "".join(delta.text for delta in heard)
+    assert told[-1].id == tokenizer.control[tokenizer.eos or ""].id
+    assert heard[-1].usage is not None and len(told) >= heard[-1].usage.completion_tokens
+    for token in told:
+        assert token.logprob is not None and token.logprob <= 0
+        assert token.likeliest[0] == (token.id, pytest.approx(token.logprob))
+
+
+async def test_tokens_are_not_told_unless_they_are_asked_for(engine: Held) -> None:
+    heard = await deltas(engine, ask(engine, "What is the capital of France?"), GREEDY)
+    assert not any(delta.tokens for delta in heard)
+
+
+async def test_every_token_of_a_character_is_told(engine: Held) -> None:
+    sampling = GREEDY.model_copy(update={"logprobs": 0, "max_tokens": 9})
+    heard = await deltas(
+        engine, ask(engine, "Write this fox again: \U0001f98a\U0001f98a"), sampling
+    )
+    told = [token.id for delta in heard for token in delta.tokens]
+    text = engine.template.tokenizer.decode(told)
+    assert text.rstrip("\ufffd") == "".join(delta.text for delta in heard)
+
+
 async def test_usage_counts_the_prompt_and_the_answer(engine: Held) -> None:
     prompt = story(engine)
     _, last = await complete(engine, prompt, greedy(8))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from chatkit.engine import Chance, WrittenToken
 from chatkit.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Decoding:
         self._draws = [_Draw(row, model) for row in rows]
         self._running = [True] * len(rows)
 
-    def steps(self, stopped: Callable[[], bool]) -> Iterator[list[int | None]]:
+    def steps(self, stopped: Callable[[], bool]) -> Iterator[list[WrittenToken | None]]:
         """Give each step's tokens, None for a row that has ended.
 
         Args:
@@ -121,7 +122,9 @@ class Decoding:
         logits: torch.Tensor = output.logits[:, -1].float()
         return logits
 
-    def _draw(self, logits: "torch.Tensor", step: int) -> "tuple[torch.Tensor, list[int | None]]":
+    def _draw(
+        self, logits: "torch.Tensor", step: int
+    ) -> "tuple[torch.Tensor, list[WrittenToken | None]]":
         """Draw a token for each row that runs: all of them as a column, and those that count."""
         import torch
 
@@ -132,17 +135,31 @@ class Decoding:
                 for index, draw in enumerate(self._draws)
             ]
         )
-        tokens: list[int | None] = []
+        tokens: list[WrittenToken | None] = []
         # All rows cross from the device at once, since each crossing waits for it.
         for index, token in enumerate(column.flatten().tolist()):
-            tokens.append(token if self._running[index] else None)
+            most = self._rows[index].sampling.logprobs
+            told = WrittenToken(token, None) if most is None else _told(logits[index], token, most)
+            tokens.append(told if self._running[index] else None)
             if token in self._ends or step + 1 >= self._rows[index].room:
                 self._running[index] = False
         return column, tokens
 
 
+def _told(logits: "torch.Tensor", token: int, most: int) -> WrittenToken:
+    """Tell a drawn token with its log-probability, from the logits, (vocabulary,)."""
+    chances = logits.log_softmax(-1)
+    best = chances.topk(most) if most else ()
+    likeliest = (
+        tuple(Chance(*pair) for pair in zip(best[1].tolist(), best[0].tolist(), strict=True))
+        if best
+        else ()
+    )
+    return WrittenToken(token, float(chances[token]), likeliest)
+
+
 class _Draw:
-    """Draws one row's tokens, in the order: penalties, temperature, top-k, top-p, min-p."""
+    """Draws one row's tokens, in the order of the lines in `_processors`."""
 
     def __init__(self, row: Row, model: "PreTrainedModel") -> None:
         import torch
@@ -187,6 +204,7 @@ def _processors(sampling: Sampling) -> "Process":
         TemperatureLogitsWarper,
         TopKLogitsWarper,
         TopPLogitsWarper,
+        TypicalLogitsWarper,
     )
 
     steps: Any = LogitsProcessorList()
@@ -197,6 +215,8 @@ def _processors(sampling: Sampling) -> "Process":
     steps.append(TemperatureLogitsWarper(sampling.temperature))
     if sampling.top_k:
         steps.append(TopKLogitsWarper(sampling.top_k))
+    if sampling.typical_p and sampling.typical_p < 1:
+        steps.append(TypicalLogitsWarper(sampling.typical_p))
     if sampling.top_p and sampling.top_p < 1:
         steps.append(TopPLogitsWarper(sampling.top_p))
     if sampling.min_p:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chatkit.engine import Delta, Finish, Usage, answer_room
+from chatkit.engine import Chance, Delta, Finish, Usage, WrittenToken, answer_room
 from chatkit.engines.admission import Admission
 from chatkit.engines.bridge import Bridge
 from chatkit.errors import ChatkitError, EngineError, ModelFileError, Unsupported
@@ -18,6 +18,7 @@ from chatkit.loading.llamacpp_library import import_xllamacpp
 from chatkit.prompt import Prompt
 from chatkit.sampling import Sampling
 from chatkit.template import ChatTemplate
+from chatkit.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from xllamacpp import Server
@@ -28,7 +29,7 @@ SLOTS = 4
 # Between two batches the server looks whether a request was closed, so a batch must be short.
 BATCH_TOKENS = 256
 # The order that transformers uses; the likeliest token needs no more than the first two.
-SAMPLERS = ["penalties", "temperature", "top_k", "top_p", "min_p"]
+SAMPLERS = ["penalties", "temperature", "top_k", "typ_p", "top_p", "min_p"]
 # Old conversations' states wait in memory for their next turn, in MiB.
 IDLE_CACHE_MIB = 64
 
@@ -66,6 +67,11 @@ class LlamaCppEngine:
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix=f"llamacpp-{name}")
 
     @property
+    def adapters(self) -> tuple[str, ...]:
+        """The adapters that were loaded beside the model."""
+        return ()
+
+    @property
     def waiting(self) -> int:
         """How many requests stand in the queue."""
         return self.admission.waiting
@@ -88,15 +94,49 @@ class LlamaCppEngine:
         bridge: Bridge[Chunk] = Bridge(partial(server.handle_completions, request), release)
         self._threads.submit(bridge.run)
         try:
-            async for delta in _deltas(self.name, bridge, asked, queued):
+            async for delta in self._deltas(bridge, asked, queued, sampling.logprobs or 0):
                 yield delta
         finally:
             bridge.stop()
+
+    async def _deltas(
+        self, bridge: Bridge[Chunk], asked: float, queued: float, likeliest: int
+    ) -> AsyncGenerator[Delta, None]:
+        first: float | None = None
+        told: list[WrittenToken] = []
+        async for chunk in bridge.items():
+            if "error" in chunk:
+                raise _error(self.name, chunk["error"])
+            choice = chunk["choices"][0]
+            told += _tokens(choice, self.template.tokenizer, likeliest)
+            if choice["text"] and first is None:
+                first = time.monotonic() - asked
+            if choice["finish_reason"]:
+                total = time.monotonic() - asked
+                usage = _usage(chunk["usage"], queued, total if first is None else first, total)
+                yield Delta(choice["text"], _finish(choice["finish_reason"]), usage, tuple(told))
+                return
+            if choice["text"]:
+                yield Delta(choice["text"], tokens=tuple(told))
+                told.clear()
+        raise EngineError(f"{self.name} ended an answer without saying why; ask again.")
 
     async def score(self, prompt: Prompt, continuations: Sequence[str]) -> list[float]:
         """Refused: llama.cpp gives no probabilities of prompt tokens."""
         raise Unsupported(
             f"{self.name} cannot score given text; use the same model with @transformers."
+        )
+
+    async def prompt_logprobs(self, prompt: Prompt) -> list[float | None]:
+        """Refused, as `score`."""
+        raise Unsupported(
+            f"{self.name} cannot score given text; use the same model with @transformers."
+        )
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Refused: llama.cpp's server gives either answers or vectors."""
+        raise Unsupported(
+            f"{self.name} answers and gives no vectors; use the same model with @transformers."
         )
 
     async def health(self) -> None:
@@ -156,24 +196,21 @@ def start_llamacpp(gguf: Path, context: int, slots: int = SLOTS) -> "Server":
         ) from None
 
 
-async def _deltas(
-    name: str, bridge: Bridge[Chunk], asked: float, queued: float
-) -> AsyncGenerator[Delta, None]:
-    first: float | None = None
-    async for chunk in bridge.items():
-        if "error" in chunk:
-            raise _error(name, chunk["error"])
-        choice = chunk["choices"][0]
-        if choice["text"] and first is None:
-            first = time.monotonic() - asked
-        if choice["finish_reason"]:
-            total = time.monotonic() - asked
-            usage = _usage(chunk["usage"], queued, total if first is None else first, total)
-            yield Delta(choice["text"], _finish(choice["finish_reason"]), usage)
-            return
-        if choice["text"]:
-            yield Delta(choice["text"])
-    raise EngineError(f"{name} ended an answer without saying why; ask again.")
+def _tokens(choice: Chunk, tokenizer: Tokenizer, most: int) -> list[WrittenToken]:
+    """Read which tokens a piece of text is made of.
+
+    Of a character that several tokens make, llama.cpp names only the last one; those before it
+    are what the tokenizer makes of the same text, and have no probability.
+    """
+    found: list[WrittenToken] = []
+    for token in (choice["logprobs"] or {}).get("content", ()):
+        best = token["top_logprobs"][:most]
+        likeliest = tuple(Chance(one["id"], one["logprob"]) for one in best)
+        if not token["token"].isascii():
+            *before, last = (one.id for one in tokenizer.encode(token["token"], begins=False))
+            found += [WrittenToken(id, None) for id in before if last == token["id"]]
+        found.append(WrittenToken(token["id"], token["logprob"], likeliest))
+    return found
 
 
 def _finish(reason: str) -> Finish:
@@ -209,6 +246,7 @@ def _request(prompt: Prompt, sampling: Sampling, room: int) -> Chunk:
         "temperature": sampling.temperature,
         "top_k": sampling.top_k or 0,
         "top_p": sampling.top_p or 1.0,
+        "typical_p": sampling.typical_p or 1.0,
         "min_p": sampling.min_p or 0.0,
         "repeat_last_n": len(prompt.ids) + room,
         "repeat_penalty": sampling.repetition_penalty or 1.0,
@@ -220,4 +258,13 @@ def _request(prompt: Prompt, sampling: Sampling, room: int) -> Chunk:
         request["seed"] = sampling.seed
     if sampling.json_schema is not None:
         request["json_schema"] = sampling.json_schema
+    if sampling.regex is not None:
+        request["grammar"] = _grammar(sampling.regex)
+    if sampling.logprobs is not None:
+        request["logprobs"] = max(1, sampling.logprobs)
     return request
+
+
+def _grammar(regex: str) -> str:
+    """Write a regular expression as a grammar of llguidance, which xllamacpp is built with."""
+    return "%llguidance {}\nstart: /" + regex.replace("/", "\\/") + "/"

@@ -3,10 +3,10 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from chatkit.engine import NEUTRAL, Delta, Finish, Usage, answer_room
+from chatkit.engine import NEUTRAL, Chance, Delta, Finish, Usage, WrittenToken, answer_room
 from chatkit.engines.admission import Admission
 from chatkit.errors import EngineError, Unsupported
 from chatkit.prompt import Prompt
@@ -31,12 +31,13 @@ class Script:
     """What the engine does.
 
     Args:
-        answer: makes the answer from the last message.
+        answer: makes the answer from the last message, or from a prompt that has no messages.
         reading_seconds: how long it reads a prompt.
         token_seconds: how long each token takes.
         fail_after: raise an `EngineError` after this many tokens; None never fails.
         slots: how many requests run at once.
         context: the window in tokens.
+        adapters: who answers instead, by the names of adapters.
     """
 
     answer: Callable[[str], str] = echo
@@ -45,6 +46,7 @@ class Script:
     fail_after: int | None = None
     slots: int = 4
     context: int = 4096
+    adapters: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
 
 
 class ScriptedEngine:
@@ -67,6 +69,11 @@ class ScriptedEngine:
         self._closed = False
 
     @property
+    def adapters(self) -> tuple[str, ...]:
+        """The names that the script knows."""
+        return tuple(self.script.adapters)
+
+    @property
     def waiting(self) -> int:
         """How many requests stand in the queue."""
         return self.admission.waiting
@@ -83,7 +90,9 @@ class ScriptedEngine:
         queued = time.monotonic() - asked
         try:
             await asyncio.sleep(self.script.reading_seconds)
-            async for delta in self._write(prompt, sampling, room, (asked, queued)):
+            answer = self.script.adapters[adapter] if adapter else self.script.answer
+            said = answer(prompt.messages[-1].content if prompt.messages else prompt.text)
+            async for delta in self._write(said, prompt, sampling, room, (asked, queued)):
                 yield delta
         finally:
             release()
@@ -91,6 +100,14 @@ class ScriptedEngine:
     async def score(self, prompt: Prompt, continuations: Sequence[str]) -> list[float]:
         """Refused: a script has no probabilities."""
         raise Unsupported("scripted: cannot score text; use a model with @transformers.")
+
+    async def prompt_logprobs(self, prompt: Prompt) -> list[float | None]:
+        """Refused, as `score`."""
+        raise Unsupported("scripted: cannot score text; use a model with @transformers.")
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Refused: a script has no vectors."""
+        raise Unsupported("scripted: gives no vectors; use a model with @transformers.")
 
     async def health(self) -> None:
         """Return while the engine is open; see `Engine.health`."""
@@ -102,17 +119,22 @@ class ScriptedEngine:
         self._closed = True
 
     def _refuse(self, sampling: Sampling, adapter: str | None) -> None:
-        if adapter is not None:
+        if adapter not in (None, *self.adapters):
             raise Unsupported(f"scripted: has no adapter {adapter!r}; ask without one.")
-        if sampling.json_schema is not None:
-            raise Unsupported("scripted: keeps to no json_schema; ask without one.")
+        if sampling.json_schema is not None or sampling.regex is not None:
+            raise Unsupported("scripted: keeps to no json_schema and no regex; ask without one.")
 
     async def _write(
-        self, prompt: Prompt, sampling: Sampling, room: int, times: tuple[float, float]
+        self,
+        said: str,
+        prompt: Prompt,
+        sampling: Sampling,
+        room: int,
+        times: tuple[float, float],
     ) -> AsyncGenerator[Delta, None]:
         asked, queued = times
-        answer = _until_stop(self.script.answer(prompt.messages[-1].content), sampling.stop)
-        tokens = self.template.tokenizer.encode(answer)
+        tokens = self.template.tokenizer.encode(_until_stop(said, sampling.stop))
+        told: list[WrittenToken] = []
         decoder = self.template.tokenizer.decoder()
         first: float | None = None
         began = time.monotonic()
@@ -123,13 +145,19 @@ class ScriptedEngine:
             due = began + (count + 1) * self.script.token_seconds
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             self.tokens_written += 1
+            if sampling.logprobs is not None:
+                told.append(_certain(token.id, sampling.logprobs))
             if text := decoder.step(token.id):
                 first = first or time.monotonic() - asked
-                yield Delta(text)
+                yield Delta(text, tokens=tuple(told))
+                told.clear()
         finish: Finish = "length" if len(tokens) > room else "stop"
         total = time.monotonic() - asked
         usage = Usage(len(prompt.ids), 0, min(len(tokens), room), queued, first or total, total)
-        yield Delta("", finish, usage)
+        eos = self.template.tokenizer.eos
+        if sampling.logprobs is not None and finish == "stop" and eos:
+            told.append(_certain(self.template.tokenizer.control[eos].id, sampling.logprobs))
+        yield Delta("", finish, usage, tuple(told))
 
 
 def byte_tokenizer(*, ends: bool = True) -> Tokenizer:
@@ -175,6 +203,11 @@ def byte_tokenizer(*, ends: bool = True) -> Tokenizer:
         },
     }
     return Tokenizer(json.dumps(definition), {"eos_token": "<|im_end|>"} if ends else {}, CHATML)
+
+
+def _certain(id: int, likeliest: int) -> WrittenToken:
+    """A script has no doubt."""
+    return WrittenToken(id, 0.0, (Chance(id, 0.0),)[:likeliest])
 
 
 def _until_stop(answer: str, stop: Sequence[str]) -> str:

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from chatkit.engine import Delta, Finish, Usage, answer_room
+from chatkit.engine import Delta, Finish, Usage, WrittenToken, answer_room
 from chatkit.engines.admission import Admission
 from chatkit.engines.bridge import Bridge
 from chatkit.engines.decoding import Decoding, Row
 from chatkit.engines.stop_strings import StopStrings
 from chatkit.engines.weights import return_memory, weight_bytes
-from chatkit.errors import ChatkitError, EngineError, Unsupported
+from chatkit.errors import ChatkitError, EngineError, InputError, Unsupported
 from chatkit.prompt import Prompt
 from chatkit.sampling import Sampling
 from chatkit.template import ChatTemplate
@@ -56,6 +56,11 @@ class TransformersEngine:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"transformers-{name}")
 
     @property
+    def adapters(self) -> tuple[str, ...]:
+        """The adapter that is loaded into the model, if any."""
+        return (self.adapter,) if self.adapter else ()
+
+    @property
     def waiting(self) -> int:
         """How many requests stand in the queue."""
         return self.admission.waiting
@@ -70,7 +75,7 @@ class TransformersEngine:
         release = await self.admission.enter(len(row.ids) + row.room)
         queued = time.monotonic() - asked
         decoding = Decoding(self._loaded(), [row], self._ends)
-        bridge: Bridge[int | None] = Bridge(partial(_work, self.name, decoding), release)
+        bridge: Bridge[WrittenToken | None] = Bridge(partial(_work, self.name, decoding), release)
         self._thread.submit(bridge.run)
         try:
             async for delta in self._deltas(bridge, row, (asked, queued)):
@@ -99,6 +104,22 @@ class TransformersEngine:
         finally:
             release()
 
+    async def prompt_logprobs(self, prompt: Prompt) -> list[float | None]:
+        """Give the log-probability of each token of the prompt; see `Engine.prompt_logprobs`."""
+        release = await self.admission.enter(1)
+        try:
+            return await self._on_thread(partial(self._prompt_logprobs, prompt))
+        finally:
+            release()
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Give a vector for each text; see `Engine.embed`."""
+        release = await self.admission.enter(1)
+        try:
+            return await self._on_thread(partial(self._embed, texts))
+        finally:
+            release()
+
     async def health(self) -> None:
         """Return while the model is loaded; see `Engine.health`."""
         self._loaded()
@@ -110,35 +131,39 @@ class TransformersEngine:
         await asyncio.to_thread(return_memory)
 
     async def _deltas(
-        self, bridge: Bridge[int | None], row: Row, times: tuple[float, float]
+        self, bridge: Bridge[WrittenToken | None], row: Row, times: tuple[float, float]
     ) -> AsyncGenerator[Delta, None]:
         asked, queued = times
         decoder, stop = self.template.tokenizer.decoder(), StopStrings(row.sampling.stop)
         first: float | None = None
         finish: Finish = "length"
         count = 0
+        told: list[WrittenToken] = []
         async for token in bridge.items():
             if token is None:
                 continue
             count += 1
-            ended = token in self._ends
-            text = "" if ended else stop.feed(decoder.step(token))
+            if row.sampling.logprobs is not None:
+                told.append(token)
+            ended = token.id in self._ends
+            text = "" if ended else stop.feed(decoder.step(token.id))
             if text:
                 first = first or time.monotonic() - asked
-                yield Delta(text)
+                yield Delta(text, tokens=tuple(told))
+                told.clear()
             if ended or stop.reached:
                 finish = "stop"
                 break
         total = time.monotonic() - asked
         usage = Usage(len(row.ids), 0, count, queued, first or total, total)
-        yield Delta(stop.rest(), finish, usage)
+        yield Delta(stop.rest(), finish, usage, tuple(told))
 
     def _answer_rows(self, rows: Sequence[Row]) -> list[str]:
         written: list[list[int]] = [[] for _ in rows]
         for tokens in Decoding(self._loaded(), rows, self._ends).steps(lambda: False):
             for ids, token in zip(written, tokens, strict=True):
-                if token is not None and token not in self._ends:
-                    ids.append(token)
+                if token is not None and token.id not in self._ends:
+                    ids.append(token.id)
         return [
             _cut(self.template.tokenizer.decode(ids), row.sampling.stop)
             for ids, row in zip(written, rows, strict=True)
@@ -159,6 +184,30 @@ class TransformersEngine:
             scores.append(float(chances.gather(1, target).sum()))
         return scores
 
+    def _prompt_logprobs(self, prompt: Prompt) -> list[float | None]:
+        import torch
+
+        model = self._loaded()
+        ids = torch.tensor([prompt.ids], device=model.device)
+        with torch.inference_mode():
+            chances = model(ids).logits[0, :-1].float().log_softmax(-1)
+        return [None, *chances.gather(1, ids[0, 1:].unsqueeze(1)).squeeze(1).tolist()]
+
+    def _embed(self, texts: Sequence[str]) -> list[list[float]]:
+        import torch
+
+        model, vectors = self._loaded(), []
+        for text in texts:
+            tokens = self.template.tokenizer.encode(text)[: self.context]
+            if not tokens:
+                raise InputError("An empty text has no vector; write something.")
+            ids = torch.tensor([[token.id for token in tokens]], device=model.device)
+            with torch.inference_mode():
+                states = model(ids, output_hidden_states=True, logits_to_keep=1).hidden_states
+            mean = states[-1][0].float().mean(0)
+            vectors.append((mean / mean.norm()).tolist())
+        return vectors
+
     async def _on_thread(self, work: Callable[[], Result]) -> Result:
         with _told(self.name):
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -168,9 +217,10 @@ class TransformersEngine:
         return Row(prompt.ids, sampling.over(self.defaults), room)
 
     def _refuse(self, sampling: Sampling, adapter: str | None) -> None:
-        if sampling.json_schema is not None:
+        if sampling.json_schema is not None or sampling.regex is not None:
             raise Unsupported(
-                f"{self.name} cannot keep to a json_schema; use the embedded engine (@llamacpp)."
+                f"{self.name} keeps to no json_schema and no regex; use the embedded engine "
+                "(@llamacpp)."
             )
         if adapter not in (None, self.adapter):
             raise Unsupported(
@@ -183,7 +233,7 @@ class TransformersEngine:
         return self.model
 
 
-def _work(name: str, decoding: Decoding, hear: Callable[[int | None], bool]) -> None:
+def _work(name: str, decoding: Decoding, hear: Callable[[WrittenToken | None], bool]) -> None:
     """Decode one row; between the pieces of a long prompt it reports None, to hear of a stop."""
     with _told(name):
         for tokens in decoding.steps(partial(hear, None)):
