@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
 
 from chatkit.answer_stream import AnswerStream
@@ -25,6 +26,7 @@ from chatkit.sampling import Sampling
 from chatkit.service import shared_service
 from chatkit.shelf import LOCAL_USER
 from chatkit.store.records import ConversationSettings, NodeRecord
+from chatkit.store.whole_file import whole_file
 
 
 def load(
@@ -261,17 +263,16 @@ class Chat:
         """Write the whole conversation to a JSON file, in one step.
 
         Raises:
-            InputError: nothing was said yet.
-            OSError: the file cannot be written; what was there before is untouched.
+            InputError: nothing was said yet, or no file can be written there.
+            DiskFull: the disk has no room; what was there before is untouched.
         """
         if self.id is None:
             raise InputError("Nothing was said yet, so there is nothing to save.")
         conversations = wait_for(self._service.export(LOCAL_USER, [self.id]))
-        target = Path(path)
-        draft = target.with_name(f".{target.name}.draft")
-        with draft.open("w", encoding="utf-8") as file:
-            write_json(conversations, file)
-        draft.replace(target)
+        with whole_file(Path(path), replace=True) as file:
+            text = TextIOWrapper(file, "utf-8")
+            write_json(conversations, text)
+            text.detach()
 
     def open(self, path: Path | str) -> None:
         """Take up the first conversation of a file; it is stored as a new one.

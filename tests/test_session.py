@@ -214,6 +214,12 @@ def test_a_saved_chat_is_taken_up_whole(chat: Chat, tmp_path: Path) -> None:
     assert [node.message.content for node in answers] == ["You said: héllo 👍"] * 2
 
 
+def test_a_chat_that_cannot_be_saved_says_where(chat: Chat, tmp_path: Path) -> None:
+    chat.send("hello")
+    with pytest.raises(InputError, match="nowhere/chat.json cannot be written"):
+        chat.save(tmp_path / "nowhere" / "chat.json")
+
+
 def test_a_file_that_is_no_chat_is_refused(chat: Chat, tmp_path: Path) -> None:
     for content in ("nonsense", json.dumps({"nodes": [{"id": 1}]})):
         (tmp_path / "x.json").write_text(content)
