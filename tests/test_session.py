@@ -216,7 +216,7 @@ def test_a_saved_chat_is_taken_up_whole(chat: Chat, tmp_path: Path) -> None:
 
 def test_a_chat_that_cannot_be_saved_says_where(chat: Chat, tmp_path: Path) -> None:
     chat.send("hello")
-    with pytest.raises(InputError, match="nowhere/chat.json cannot be written"):
+    with pytest.raises(InputError, match=r"nowhere/chat\.json cannot be written"):
         chat.save(tmp_path / "nowhere" / "chat.json")
 
 
