@@ -63,9 +63,9 @@ async def deltas(engine: Engine, prompt: Prompt, sampling: Sampling) -> list[Del
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that must happen; the test runner's own limit ends a vain wait."""
+    """Wait for something that must happen; looks so often that a hasty script cannot hide it."""
     while not condition():
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.001)
 
 
 def idle(admission: Admission) -> bool:
