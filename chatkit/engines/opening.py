@@ -34,11 +34,13 @@ class LoadOptions:
         context: the window in tokens of the embedded engine; None takes the model's own, at most
             8,192 and no more than fits into a quarter of the free memory.
         force: load even when the estimate says that it does not fit.
+        adapters: names and folders of LoRA adapters, of which a request may choose one.
     """
 
     quantize: Quantize | None = None
     context: int | None = None
     force: bool = False
+    adapters: tuple[tuple[str, Path], ...] = ()
 
 
 def open_engine(name: str, options: LoadOptions | None = None) -> Engine:

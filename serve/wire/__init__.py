@@ -1,0 +1,1 @@
+"""One engine behind the routes of TGI and of OpenAI."""
