@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import chatkit
+from serve.wire.openai_routes import openai_routes
 from serve.wire.refusals import Refusal
 from serve.wire.service import WireService
 from serve.wire.tgi_routes import tgi_routes
@@ -26,6 +27,7 @@ def build_app(service: WireService) -> FastAPI:
         redoc_url=None,
     )
     app.include_router(tgi_routes(service))
+    app.include_router(openai_routes(service))
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _empty)
     return app

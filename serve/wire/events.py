@@ -3,16 +3,13 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any
 
 from starlette.background import BackgroundTask
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-
-Result = TypeVar("Result")
 
 DONE = b"data: [DONE]\n\n"
 ALIVE = b":\n\n"
@@ -21,10 +18,6 @@ HEADERS = {
     "cache-control": "no-cache",
     "x-accel-buffering": "no",
 }
-
-
-class ClientGone(Exception):
-    """Nobody listens any more."""
 
 
 def event(value: Any) -> bytes:
@@ -90,27 +83,3 @@ class EventStream(Response):
                 continue
             if message["type"] == "http.disconnect":
                 return
-
-
-async def while_listening(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """Do some work, unless the client leaves before it is done.
-
-    Raises:
-        ClientGone: it left; the work was cancelled.
-    """
-    task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_gone(request))
-    try:
-        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGone
-        return task.result()
-    finally:
-        for one in (task, watch):
-            one.cancel()
-        await asyncio.gather(task, watch, return_exceptions=True)
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

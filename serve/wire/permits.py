@@ -24,10 +24,18 @@ class Permits:
         Raises:
             Refusal: all are taken.
         """
-        if self.taken >= self._most:
-            raise Refusal(overloaded())
+        self.check()
         self.taken += 1
         try:
             yield
         finally:
             self.taken -= 1
+
+    def check(self) -> None:
+        """Refuse when all are taken.
+
+        Raises:
+            Refusal: all are taken.
+        """
+        if self.taken >= self._most:
+            raise Refusal(overloaded())

@@ -13,6 +13,9 @@ from chatkit.errors import InputError
 from serve.wire.app import build_app
 from serve.wire.service import WireService
 
+# So many connections may wait until they are taken up.
+BACKLOG = 2048
+
 
 def run(service: WireService, host: str, port: int) -> None:
     """Serve until SIGTERM or Ctrl-C; then no more connections, and answers end in their time.
@@ -26,28 +29,44 @@ def run(service: WireService, host: str, port: int) -> None:
         InputError: nothing can listen there.
     """
     _allow_many_connections()
-    listener = _listen(host, port)
-    config = uvicorn.Config(
-        build_app(service),
-        http=_patient(service.options.patience_seconds),
-        timeout_graceful_shutdown=service.options.drain_seconds,
-        timeout_keep_alive=int(service.options.patience_seconds),
-        access_log=False,
-        log_level="warning",
-    )
+    listener = listen(host, port)
     print(f"Serving {service.options.model_id} at {_address(listener)}", flush=True)
     # What uvicorn was ended with it raises again, and an end in good order is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    uvicorn.Server(config).run([listener])
+    server(service).run([listener])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def server(service: WireService) -> uvicorn.Server:
+    """Make the server, ready to be run with a listening socket."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            build_app(service),
+            http=_patient(service.options.patience_seconds),
+            timeout_graceful_shutdown=service.options.drain_seconds,
+            timeout_keep_alive=round(service.options.patience_seconds),
+            access_log=False,
+            log_level="warning",
+        )
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open a listening socket.
+
+    Args:
+        host: the address.
+        port: the port; 0 takes a free one.
+
+    Raises:
+        InputError: nothing can listen there.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise InputError(

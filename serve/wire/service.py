@@ -51,6 +51,10 @@ class WireService:
         there = ", ".join(self.engine.adapters) or "none"
         raise Refusal(validation(f"there is no model or adapter {name!r} here; adapters: {there}"))
 
+    def shown(self, name: str | None) -> str:
+        """Give the name that a reply shows: an adapter's as it was asked for, else the model's."""
+        return name if name in self.engine.adapters and name else self.options.model_id
+
     def raw_prompt(self, text: str, truncate: int | None = None) -> Prompt:
         """Make a prompt of hand-written text.
 

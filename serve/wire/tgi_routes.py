@@ -1,6 +1,5 @@
 """The routes of TGI."""
 
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import APIRouter
@@ -10,14 +9,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 import chatkit
 from chatkit.errors import ChatkitError
 from serve.wire.bodies import check_key, read_json, typed
-from serve.wire.events import ClientGone, EventStream, while_listening
-from serve.wire.refusals import Refusal, Refused, refused
+from serve.wire.events import EventStream
+from serve.wire.listening import answered
 from serve.wire.service import WireService
 from serve.wire.tgi_answers import Reply, TgiAnswers
 from serve.wire.tgi_replies import stream_headers, tokens_of
 from serve.wire.tgi_requests import CompatRequest, GenerateRequest
 
-Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 UNHEALTHY = {"error": "unhealthy", "error_type": "healthcheck"}
 
 
@@ -129,23 +127,3 @@ class TgiRoutes:
         events = self._answers.events(asked, full_text=full_text)
         headers = stream_headers(len(asked.inputs))
         return EventStream(events, self._service.options.keep_alive_seconds, headers)
-
-
-async def answered(
-    service: WireService, request: Request, work: Coroutine[Any, Any, Reply]
-) -> Reply:
-    """Finish an answer unless its client leaves; count what goes wrong.
-
-    Raises:
-        Refusal: it was not answered.
-    """
-    try:
-        return await while_listening(request, work)
-    except ClientGone:
-        service.dropped()
-        # Nobody reads this reply.
-        raise Refusal(Refused(499, "", "")) from None
-    except Exception as error:
-        said = refused(error)
-        service.failed(said)
-        raise Refusal(said) from error
