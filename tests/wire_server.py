@@ -97,7 +97,7 @@ def until(condition: Any, seconds: float = 20) -> None:
         time.sleep(0.01)
 
 
-def hub(url: str, key: str = "-") -> InferenceClient:
+def hub(url: str, key: str = "-", provider: Any = None) -> InferenceClient:
     """Give the hub's client for a server; the tests keep it from the hub itself, not from here."""
     configure_http_backend(requests.Session)
-    return InferenceClient(url, token=key)
+    return InferenceClient(url, token=key, provider=provider)

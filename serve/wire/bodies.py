@@ -41,7 +41,11 @@ async def read_json(request: Request, options: WireOptions) -> Any:
         raise Refusal(Refused(415, "Expected request with `Content-Type: application/json`", ""))
     content = await _read(request, options)
     try:
-        return json.loads(content, parse_constant=_no_number)
+        value = json.loads(content, parse_constant=_no_number)
+        if b"\\u" in content:
+            # Half of a surrogate pair is JSON, and no text.
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except (ValueError, RecursionError) as error:
         said = f"Failed to parse the request body as JSON: {_reason(error)}"
         raise Refusal(Refused(400, said, "")) from None

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from chatkit.errors import InputError
 from chatkit.messages import Message
-from chatkit.prompt import Prompt, build_prompt
+from chatkit.prompt import Prompt, check_question
+from chatkit.rendering import Rendering
 from chatkit.template import ChatTemplate
+from chatkit.tokenizer import Token
 from serve.wire.chat_requests import MessageBody
 from serve.wire.refusals import Refusal, validation
 
@@ -29,23 +31,33 @@ def chat_prompt(template: ChatTemplate, messages: Sequence[Message]) -> Prompt:
         InputError: there is nothing to answer.
         TemplateError: the template refuses the messages.
     """
-    if messages[-1].role != "assistant":
-        return build_prompt(template, messages)
-    if not messages[-1].content or len(messages) == 1:
-        raise InputError("The last message is an assistant's and cannot be gone on with; ask one.")
-    masked = template.mask(messages)
-    # Up to the token that would end the turn: this is what training saw before the next word.
-    end = max(index for index, trained in enumerate(masked.trained) if trained)
-    text = template.text(messages[:-1]) + messages[-1].content
-    return Prompt(masked.ids[:end], text, tuple(messages), str(template.identity))
+    text, tokens = chat_tokens(template, messages)
+    ids = tuple(token.id for token in tokens)
+    return Prompt(ids, text, tuple(messages), str(template.identity))
 
 
-def rendered_text(template: ChatTemplate, messages: Sequence[Message]) -> str:
-    """Give the text of a conversation as the template writes it.
+def chat_tokens(template: ChatTemplate, messages: Sequence[Message]) -> tuple[str, list[Token]]:
+    """Render a conversation to text, and to tokens with their places in it.
 
-    Raises:
-        TemplateError: the template refuses the messages.
+    Raises: as `chat_prompt`.
     """
-    if messages[-1].role == "assistant":
-        return template.text(messages[:-1]) + messages[-1].content
-    return template.text(messages)
+    check_question(messages)
+    if messages[-1].role != "assistant":
+        rendering = template.rendering(messages)
+        return rendering.text, _tokens(rendering)
+    if len(messages) == 1:
+        raise InputError("The only message is an assistant's; ask something first.")
+    trained = template.mask(messages).trained
+    # Up to the token that would end the turn: this is what training saw before the next word.
+    end = max(index for index, flag in enumerate(trained) if flag)
+    rendering = template.rendering(messages, answer=False)
+    tokens = _tokens(rendering)[:end]
+    return rendering.text[: tokens[-1].end], tokens
+
+
+def _tokens(rendering: Rendering) -> list[Token]:
+    return [
+        Token(id, piece.start + start, piece.start + end)
+        for piece in rendering.pieces
+        for id, start, end in zip(*piece.encoded, strict=True)
+    ]

@@ -53,8 +53,11 @@ class OpenaiAnswers:
         Raises: as `Engine.stream`, and `Incomplete`.
         """
         with self._service.permits.take():
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._answer(job)) for job in jobs]
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(self._answer(job)) for job in jobs]
+            except ExceptionGroup as failures:
+                raise failures.exceptions[0] from None
         return [task.result() for task in tasks]
 
     async def events(

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from chatkit.errors import ChatkitError
 from serve.wire.bodies import check_key, read_json, typed
 from serve.wire.chat_answers import ChatAnswers
-from serve.wire.chat_prompts import chat_prompt, messages_of, rendered_text
+from serve.wire.chat_prompts import chat_tokens, messages_of
 from serve.wire.chat_requests import ChatRequest
 from serve.wire.completion_answers import CompletionAnswers
 from serve.wire.refusals import Refusal, refused, validation
@@ -117,14 +117,9 @@ class OpenaiRoutes:
         asked = typed(ChatRequest, await read_json(request, self._service.options))
         template = self._service.engine.template
         try:
-            messages = messages_of(asked.messages)
-            text = rendered_text(template, messages)
-            prompt = chat_prompt(template, messages)
+            text, tokens = chat_tokens(template, messages_of(asked.messages))
         except ChatkitError as error:
             raise Refusal(refused(error)) from error
-        tokens = template.tokenizer.encode_raw(text)
-        if tuple(token.id for token in tokens) != prompt.ids:
-            tokens = [token._replace(id=id) for token, id in zip(tokens, prompt.ids, strict=False)]
         return JSONResponse({"tokenize_response": tokens_of(text, tokens), "templated_text": text})
 
     async def _body(self, request: Request) -> Any:
