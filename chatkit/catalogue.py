@@ -154,6 +154,14 @@ class Entry(_Row):
         return (*gguf, "transformers") if "hub" in kinds else gguf
 
 
+def entry_of(repository: str) -> Entry | None:
+    """Find the model whose checkpoint a hub repository holds, None when there is none."""
+    for entry in catalogue().values():
+        if any(source.kind == "hub" and source.repo == repository for source in entry.sources):
+            return entry
+    return None
+
+
 @cache
 def catalogue() -> dict[str, Entry]:
     """Read and check the catalogue once: entries by name, in the order of the file."""

@@ -77,12 +77,14 @@ class Delta:
         usage: counts and times of the whole answer.
         tokens: the tokens since the last delta, the end token included; empty unless
             `Sampling.logprobs` asks for them.
+        reasoning: what was added to the thinking that some models do before they answer.
     """
 
     text: str
     finish: Finish | None = None
     usage: Usage | None = None
     tokens: tuple[WrittenToken, ...] = ()
+    reasoning: str = ""
 
 
 class Engine(Protocol):

@@ -1,7 +1,7 @@
 """Where chatkit keeps things and what it may do, read from the environment."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from chatkit.errors import InputError
@@ -25,6 +25,8 @@ class Settings:
         encrypted: whether what people write is stored encrypted; `CHATKIT_ENCRYPTION=off` says no.
         answer_cache: whether answers at temperature 0 are remembered; `CHATKIT_ANSWER_CACHE=off`
             says no.
+        tgi_key: `CHATKIT_TGI_API_KEY`, shown to servers named `tgi:…`; None when unset.
+        openai_key: `CHATKIT_OPENAI_API_KEY`, shown to servers named `openai:…`; None when unset.
         retention_days: `CHATKIT_RETENTION_DAYS`, after which conversations go; None keeps them.
     """
 
@@ -40,6 +42,8 @@ class Settings:
     encrypted: bool
     answer_cache: bool
     retention_days: float | None
+    tgi_key: str | None = field(default=None, repr=False)
+    openai_key: str | None = field(default=None, repr=False)
 
     @property
     def models(self) -> Path:
@@ -70,6 +74,8 @@ def settings() -> Settings:
         encrypted=_on("CHATKIT_ENCRYPTION", environment.get("CHATKIT_ENCRYPTION") or "on"),
         answer_cache=_on("CHATKIT_ANSWER_CACHE", environment.get("CHATKIT_ANSWER_CACHE") or "on"),
         retention_days=_days("CHATKIT_RETENTION_DAYS", environment.get("CHATKIT_RETENTION_DAYS")),
+        tgi_key=environment.get("CHATKIT_TGI_API_KEY") or None,
+        openai_key=environment.get("CHATKIT_OPENAI_API_KEY") or None,
     )
 
 

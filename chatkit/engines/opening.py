@@ -6,13 +6,14 @@ from hashlib import sha256
 from pathlib import Path
 
 from chatkit.adapters import Adapter, is_adapter, read_adapter
-from chatkit.catalogue import Entry, find
+from chatkit.catalogue import Entry, entry_of, find
 from chatkit.engine import NEUTRAL, Engine
 from chatkit.engines.llamacpp import LlamaCppEngine, start_llamacpp
-from chatkit.engines.scripted import ScriptedEngine
+from chatkit.engines.remote.opening import Local, open_openai, open_tgi
+from chatkit.engines.scripted import ScriptedEngine, byte_tokenizer
 from chatkit.engines.transformers import TransformersEngine
 from chatkit.engines.weights import Quantize, load_weights
-from chatkit.errors import InputError, ModelFileError, Unsupported
+from chatkit.errors import InputError, ModelFileError, UnknownModel, Unsupported
 from chatkit.hardware import probe
 from chatkit.loading.folder import ModelFolder, folder_named, require_pulled, require_reference
 from chatkit.loading.materialise import materialise_tokenizer
@@ -60,6 +61,12 @@ def open_engine(name: str, options: LoadOptions | None = None) -> Engine:
     match parsed.kind:
         case "scripted":
             return ScriptedEngine(name=name)
+        case "tgi":
+            _refuse_load_options(name, options)
+            return open_tgi(parsed, _local)
+        case "openai":
+            _refuse_load_options(name, options)
+            return open_openai(parsed, _local, NEUTRAL)
         case "catalogue":
             return _open_entry(find(parsed.target), parsed, options)
         case "hub":
@@ -68,6 +75,33 @@ def open_engine(name: str, options: LoadOptions | None = None) -> Engine:
             return _open_checkpoint(name, folder.checkpoint, folder.tokenizer, None, options)
         case "path":
             return _open_path(parsed, options)
+
+
+def _refuse_load_options(name: str, options: LoadOptions) -> None:
+    if options.quantize or options.context or options.adapters:
+        raise Unsupported(
+            f"How {name} is loaded is the server's to say; leave quantize, context and adapters "
+            "out, or give them to the server."
+        )
+
+
+def _local(name: str) -> Local:
+    """Read the template and the defaults of a model on this machine, not its weights."""
+    parsed = parse_name(name)
+    if parsed.kind == "catalogue":
+        entry = find(parsed.target)
+        folder = require_pulled(entry, parsed.engine or entry.engines[0])
+        return Local(_template(folder.tokenizer, entry), _defaults(entry))
+    if parsed.kind == "hub":
+        if known := entry_of(parsed.target):
+            return _local(known.name)
+        folder = require_reference(parsed.target)
+        return Local(_template(folder.tokenizer, None), _published_defaults(folder.checkpoint))
+    if parsed.kind == "path" and (parsed.path / "tokenizer.json").exists():
+        return Local(_template(parsed.path, None), _published_defaults(parsed.path))
+    if parsed.kind == "scripted":
+        return Local(ChatTemplate(byte_tokenizer()), NEUTRAL)
+    raise UnknownModel(f"{name} has no tokenizer here; give a pulled model or a checkpoint folder.")
 
 
 def _open_entry(entry: Entry, name: ModelName, options: LoadOptions) -> Engine:
