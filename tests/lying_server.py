@@ -57,9 +57,9 @@ def lying_server(
         lying.url = f"{'https' if certificate else 'http'}://127.0.0.1:{port}"
         return runner
 
-    runner = loop.run_until_complete(start())
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
+    runner = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
     try:
         yield lying
     finally:

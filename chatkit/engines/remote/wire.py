@@ -186,6 +186,7 @@ class Wire:
     def _told(self) -> "Iterator[None]":
         """Say in one sentence why a server cannot be reached or read."""
         from aiohttp import ClientConnectorCertificateError, ClientError, ClientSSLError
+        from aiohttp.http_exceptions import HttpProcessingError
 
         try:
             yield
@@ -199,7 +200,7 @@ class Wire:
             raise EngineError(
                 f"The server of {self.name} did not answer in time; see whether it is overloaded."
             ) from None
-        except (ClientError, OSError, ValueError) as error:
+        except (ClientError, HttpProcessingError, OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:LONGEST_ERROR] or type(error).__name__
             raise EngineError(
                 f"The server of {self.name} cannot be reached or read ({reason}); see whether it "
