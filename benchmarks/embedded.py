@@ -41,7 +41,7 @@ async def _alternate(engine: LlamaCppEngine) -> tuple[list, list]:  # type: igno
         await time_engine(engine, prompt)
         for _ in range(REPEATS):
             ours.append(await time_engine(engine, prompt))
-            raw.append(await asyncio.to_thread(time_raw, engine.server, prompt.ids))
+            raw.append(await asyncio.to_thread(time_raw, engine.server.raw, prompt.ids))
     await engine.close()
     return ours, raw
 

@@ -48,4 +48,4 @@ async def _talk(
     # A prompt that begins otherwise shares no prefix with anything that was read.
     other = [Message("system", f"Guide {number} you are."), *said[1:-1]]
     ids = build_prompt(engine.template, other).ids
-    reread.append((await asyncio.to_thread(time_raw, engine.server, ids, 8)).first)
+    reread.append((await asyncio.to_thread(time_raw, engine.server.raw, ids, 8)).first)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from chatkit.engine import Delta, Engine, complete
 from chatkit.engines.admission import Admission
 from chatkit.engines.llamacpp import LlamaCppEngine
+from chatkit.engines.llamacpp_server import Handle, LlamaCppServer
 from chatkit.engines.opening import LoadOptions, open_engine
 from chatkit.engines.scripted import Script, ScriptedEngine
 from chatkit.engines.transformers import TransformersEngine
@@ -271,15 +273,19 @@ async def test_llamacpp_hears_nothing_after_it_was_told_to_stop(llamacpp: LlamaC
     server = llamacpp.server
     told: list[bool] = []
 
-    class Watched:
-        def handle_completions(self, request: dict, hear: Callable[[dict], bool]) -> None:
+    class Watched(LlamaCppServer):
+        def take(self) -> Handle | None:
+            handle = super().take()
+            return handle and partial(self.hear, handle)
+
+        def hear(self, handle: Handle, request: dict, hear: Callable[[dict], bool]) -> None:
             def watched(chunk: dict) -> bool:
                 told.append(hear(chunk))
                 return told[-1]
 
-            server.handle_completions(request, watched)
+            handle(request, watched)
 
-    llamacpp.server = Watched()
+    llamacpp.server = Watched(server.raw, {})
     try:
         async with aclosing(llamacpp.stream(story(llamacpp), greedy(500))) as stream:
             async for _ in stream:

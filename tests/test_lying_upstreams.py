@@ -309,7 +309,7 @@ def certificate(folder: Path, *, expired: bool) -> ssl.SSLContext:
 async def test_a_certificate_that_nobody_trusts(tmp_path: Path) -> None:
     with lying_server({"/info": json_of(INFO)}, certificate(tmp_path, expired=False)) as lying:
         for name in (f"tgi:{lying.url}", f"openai:{lying.url}/m"):
-            with pytest.raises(EngineError, match="certificate .* cannot be trusted.*self-signed"):
+            with pytest.raises(EngineError, match=r"certificate .* cannot be trusted.*self-signed"):
                 await asyncio.to_thread(open_engine, name)
 
 

@@ -174,12 +174,6 @@ def test_a_context_for_the_research_engine_is_refused(pulled: ModelFolder) -> No
         open_engine("smollm2-135m@transformers", LoadOptions(context=512))
 
 
-@pytest.mark.model
-async def test_an_adapter_needs_the_research_engine(adapter: Path) -> None:
-    with pytest.raises(Unsupported, match="@transformers"):
-        open_engine(f"{adapter}@llamacpp")
-
-
 async def test_too_little_memory_is_refused_before_loading() -> None:
     models = Models(budget=100 * 2**20)
     with pytest.raises(NotEnoughMemory, match="--force"):

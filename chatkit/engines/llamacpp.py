@@ -1,37 +1,25 @@
 """The embedded engine: llama.cpp's own server inside this process, through xllamacpp."""
 
 import asyncio
-import secrets
+import threading
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from chatkit.engine import Chance, Delta, Finish, Usage, WrittenToken, answer_room
-from chatkit.engines.admission import Admission
+from chatkit.engines.admission import Admission, Release
 from chatkit.engines.bridge import Bridge
-from chatkit.errors import ChatkitError, EngineError, ModelFileError, Unsupported
-from chatkit.hardware import core_count
-from chatkit.loading.llamacpp_library import import_xllamacpp
+from chatkit.engines.llamacpp_server import SLOTS, Chunk, LlamaCppServer, start_llamacpp
+from chatkit.errors import ChatkitError, EngineError, InputError, Unsupported
 from chatkit.prompt import Prompt
 from chatkit.sampling import Sampling
 from chatkit.template import ChatTemplate
 from chatkit.tokenizer import Tokenizer
 
-if TYPE_CHECKING:
-    from xllamacpp import Server
-
-Chunk = dict[str, Any]
-
-SLOTS = 4
-# Between two batches the server looks whether a request was closed, so a batch must be short.
-BATCH_TOKENS = 256
 # The order that transformers uses; the likeliest token needs no more than the first two.
 SAMPLERS = ["penalties", "temperature", "top_k", "typ_p", "top_p", "min_p"]
-# Old conversations' states wait in memory for their next turn, in MiB.
-IDLE_CACHE_MIB = 64
 
 
 class LlamaCppEngine:
@@ -39,37 +27,46 @@ class LlamaCppEngine:
 
     Args:
         name: the model's name.
-        server: the running llama.cpp server.
+        gguf: the model file; loading it takes seconds.
         template: the model's chat template.
         context: the window in tokens, shared by all requests that run at once.
         defaults: the sampling for what a caller leaves unset.
-        resident_bytes: an estimate of the memory that it holds.
+        adapters: GGUF files of adapters, by their names.
+        default_adapter: the adapter that answers where none is chosen; None for the base.
         slots: how many requests run at once.
+
+    Raises:
+        ModelFileError: llama.cpp cannot load a file.
     """
 
     def __init__(
         self,
         name: str,
-        server: "Server",
+        gguf: Path,
         template: ChatTemplate,
         context: int,
         defaults: Sampling,
-        resident_bytes: int,
+        adapters: Mapping[str, Path] | None = None,
+        default_adapter: str | None = None,
         slots: int = SLOTS,
     ) -> None:
         self.name = name
         self.template = template
         self.context = context
         self.defaults = defaults
-        self.resident_bytes = resident_bytes
-        self.server: Server | None = server
+        self.resident_bytes = gguf.stat().st_size
         self.admission = Admission(slots, context)
+        self._gguf = gguf
+        self._files = dict(adapters or {})
+        self._default_adapter = default_adapter
+        self._changing = threading.Lock()
+        self.server: LlamaCppServer | None = start_llamacpp(gguf, context, slots, self._files)
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix=f"llamacpp-{name}")
 
     @property
     def adapters(self) -> tuple[str, ...]:
         """The adapters that were loaded beside the model."""
-        return ()
+        return tuple(self._files)
 
     @property
     def waiting(self) -> int:
@@ -80,24 +77,85 @@ class LlamaCppEngine:
         self, prompt: Prompt, sampling: Sampling, adapter: str | None = None
     ) -> AsyncGenerator[Delta, None]:
         """Answer a prompt piece by piece; see `Engine.stream`."""
-        if adapter is not None:
-            raise Unsupported(
-                f"{self.name} has no adapter {adapter!r} loaded; "
-                "open the adapter's folder with @transformers."
-            )
+        chosen = self._chosen(adapter)
         asked = time.monotonic()
         room = answer_room(prompt, sampling, self.context)
         request = _request(prompt, sampling.over(self.defaults), room)
         release = await self.admission.enter(len(prompt.ids) + room)
         queued = time.monotonic() - asked
-        server = self._running()
-        bridge: Bridge[Chunk] = Bridge(partial(server.handle_completions, request), release)
+        try:
+            bridge = self._bridge(request, chosen, release)
+        except BaseException:
+            release()
+            raise
         self._threads.submit(bridge.run)
         try:
             async for delta in self._deltas(bridge, asked, queued, sampling.logprobs or 0):
                 yield delta
         finally:
             bridge.stop()
+
+    async def add_adapter(self, name: str, file: Path) -> None:
+        """Load one more adapter; what is being written goes on, and nothing restarts.
+
+        llama.cpp cannot add one to a running server, so a second server is started beside the
+        first, new requests go to it, and the first goes when its last answer has ended. The
+        memory of the model is taken twice meanwhile.
+
+        Args:
+            name: by which requests choose it.
+            file: its GGUF file, from `chatkit.adapters.gguf`.
+
+        Raises:
+            InputError: there is an adapter of this name.
+            ModelFileError: llama.cpp cannot load it; the old server goes on.
+        """
+        if name in self._files:
+            raise InputError(f"{self.name} has an adapter {name!r} already; remove it first.")
+        await asyncio.to_thread(self._replace_server, {**self._files, name: file})
+
+    async def remove_adapter(self, name: str) -> None:
+        """Let an adapter go; answers that it writes are finished.
+
+        Raises:
+            InputError: there is no adapter of this name.
+        """
+        if name not in self._files:
+            raise InputError(f"{self.name} has no adapter {name!r}; nothing to remove.")
+        left = {other: file for other, file in self._files.items() if other != name}
+        await asyncio.to_thread(self._replace_server, left)
+
+    def _replace_server(self, files: dict[str, Path]) -> None:
+        with self._changing:
+            old = self._running()
+            self.server = start_llamacpp(self._gguf, self.context, self.admission.slots, files)
+            self._files = files
+            old.retire()
+
+    def _chosen(self, adapter: str | None) -> str | None:
+        chosen = adapter or self._default_adapter
+        if chosen is not None and chosen not in self._files:
+            there = ", ".join(self._files) or "none"
+            raise Unsupported(f"{self.name} has no adapter {chosen!r} loaded; it has {there}.")
+        return chosen
+
+    def _bridge(self, request: Chunk, adapter: str | None, release: Release) -> Bridge[Chunk]:
+        """Take the server of the moment for one request."""
+        self._chosen(adapter)
+        server = self._running()
+        handle = server.take()
+        # Another one took its place between these two lines.
+        while handle is None:
+            server = self._running()
+            handle = server.take()
+        if server.adapters:
+            request["lora"] = server.choice(adapter)
+
+        def over() -> None:
+            server.give_back()
+            release()
+
+        return Bridge(partial(handle, request), over)
 
     async def _deltas(
         self, bridge: Bridge[Chunk], asked: float, queued: float, likeliest: int
@@ -149,51 +207,14 @@ class LlamaCppEngine:
 
     def _shut_down(self) -> None:
         self._threads.shutdown(wait=True, cancel_futures=False)
+        if self.server is not None:
+            self.server.retire()
         self.server = None
 
-    def _running(self) -> "Server":
+    def _running(self) -> LlamaCppServer:
         if self.server is None:
             raise EngineError(f"{self.name} was closed; load it again.")
         return self.server
-
-
-def start_llamacpp(gguf: Path, context: int, slots: int = SLOTS) -> "Server":
-    """Start llama.cpp's server inside this process.
-
-    It also listens on a free loopback port; a random key that nobody learns keeps it shut.
-
-    Args:
-        gguf: the model file.
-        context: the window in tokens, shared by all requests.
-        slots: how many requests run at once.
-
-    Raises:
-        ModelFileError: llama.cpp cannot load the file.
-    """
-    CommonParams, Server = import_xllamacpp()
-    parameters = CommonParams()
-    parameters.model.path = str(gguf)
-    parameters.n_ctx = context
-    parameters.n_parallel = slots
-    parameters.kv_unified = True
-    # Writing leaves one core to the page and the rest of the machine; threads that must wait for
-    # a busy core cost more than they give. Reading a prompt takes all cores.
-    parameters.cpuparams.n_threads = max(1, core_count() - 1)
-    parameters.cpuparams_batch.n_threads = core_count()
-    parameters.n_batch = BATCH_TOKENS
-    parameters.n_ubatch = BATCH_TOKENS
-    parameters.cache_ram_mib = IDLE_CACHE_MIB
-    parameters.port = 0
-    parameters.ui = False
-    parameters.api_keys = [secrets.token_hex()]
-    parameters.verbosity = -1
-    try:
-        return Server(parameters)
-    except RuntimeError:
-        raise ModelFileError(
-            f"llama.cpp cannot load {gguf.name}; the file is corrupt or of an unknown kind: "
-            "pull the model again."
-        ) from None
 
 
 def _tokens(choice: Chunk, tokenizer: Tokenizer, most: int) -> list[WrittenToken]:

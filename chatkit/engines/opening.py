@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from chatkit.adapters import Adapter, is_adapter, read_adapter
+from chatkit.adapters.gguf import adapter_for_llamacpp
+from chatkit.adapters.reading import Adapter, is_adapter, read_adapter
 from chatkit.catalogue import Entry, entry_of, find
 from chatkit.engine import NEUTRAL, Engine
-from chatkit.engines.llamacpp import LlamaCppEngine, start_llamacpp
+from chatkit.engines.llamacpp import LlamaCppEngine
 from chatkit.engines.remote.opening import Local, open_openai, open_tgi
 from chatkit.engines.scripted import ScriptedEngine, byte_tokenizer
 from chatkit.engines.transformers import TransformersEngine
@@ -158,7 +159,7 @@ def _open_gguf_file(name: ModelName, path: Path, options: LoadOptions) -> Engine
 def _open_adapter(name: ModelName, adapter: Adapter, options: LoadOptions) -> Engine:
     base = parse_name(adapter.base)
     if "llamacpp" in (name.engine, base.engine):
-        raise Unsupported(f"{name.text} is a PEFT adapter; open it with @transformers.")
+        return _open_adapter_embedded(name, adapter, base, options)
     if base.kind == "path":
         return _open_checkpoint(name.text, base.path, base.path, None, options, adapter)
     if base.kind == "hub":
@@ -169,19 +170,48 @@ def _open_adapter(name: ModelName, adapter: Adapter, options: LoadOptions) -> En
     return _open_checkpoint(name.text, folder.checkpoint, folder.tokenizer, entry, options, adapter)
 
 
+def _open_adapter_embedded(
+    name: ModelName, adapter: Adapter, base: ModelName, options: LoadOptions
+) -> Engine:
+    entry = entry_of(base.target) if base.kind == "hub" else None
+    if base.kind == "catalogue":
+        entry = find(base.target)
+    if entry is None or "llamacpp" not in entry.engines:
+        raise Unsupported(
+            f"The base of {name.text} is {adapter.base}, of which there is no GGUF file here; open "
+            "it with @transformers."
+        )
+    folder = require_pulled(entry, "llamacpp")
+    return _open_gguf(name.text, folder.gguf, folder.tokenizer, entry, options, adapter)
+
+
+def _read_adapters(options: LoadOptions) -> dict[str, Adapter]:
+    return {name: read_adapter(folder) for name, folder in options.adapters}
+
+
 def _open_gguf(
-    name: str, gguf: Path, tokenizer: Path, entry: Entry | None, options: LoadOptions
+    name: str,
+    gguf: Path,
+    tokenizer: Path,
+    entry: Entry | None,
+    options: LoadOptions,
+    adapter: Adapter | None = None,
 ) -> Engine:
     if options.quantize:
         raise Unsupported(
             f"quantize={options.quantize!r} is for @transformers; for the embedded engine choose a "
             "quantised entry such as smollm2-135m-q4."
         )
-    template = _template(tokenizer, entry)
-    context = _context(tokenizer, entry, options)
-    server = start_llamacpp(gguf, context)
-    resident = gguf.stat().st_size
-    return LlamaCppEngine(name, server, template, context, _defaults(entry), resident)
+    adapters = {**_read_adapters(options), **({adapter.name: adapter} if adapter else {})}
+    return LlamaCppEngine(
+        name,
+        gguf,
+        _template(tokenizer, entry),
+        _context(tokenizer, entry, options),
+        _defaults(entry),
+        {each: adapter_for_llamacpp(one, gguf) for each, one in adapters.items()},
+        adapter.name if adapter else None,
+    )
 
 
 def _open_checkpoint(
@@ -197,12 +227,12 @@ def _open_checkpoint(
             f"The window of {name} is the model's own; only the embedded engine takes a context."
         )
     template = _template(tokenizer, entry)
-    folder = adapter.folder if adapter else None
-    model = load_weights(checkpoint, options.quantize, folder)
+    adapters = {**_read_adapters(options), **({adapter.name: adapter} if adapter else {})}
+    folders = [one.folder for one in adapters.values()]
+    model = load_weights(checkpoint, options.quantize, folders)
     defaults = _defaults(entry) if entry else _published_defaults(checkpoint)
-    return TransformersEngine(
-        name, model, template, defaults, adapter=adapter.folder.name if adapter else None
-    )
+    default = adapter.name if adapter else None
+    return TransformersEngine(name, model, template, defaults, tuple(adapters), default)
 
 
 def _template(tokenizer: Path, entry: Entry | None) -> ChatTemplate:

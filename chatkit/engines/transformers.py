@@ -13,7 +13,7 @@ from chatkit.engines.admission import Admission
 from chatkit.engines.bridge import Bridge
 from chatkit.engines.decoding import Decoding, Row
 from chatkit.engines.stop_strings import StopStrings
-from chatkit.engines.weights import return_memory, weight_bytes
+from chatkit.engines.weights import adapter_key, return_memory, weight_bytes
 from chatkit.errors import ChatkitError, EngineError, InputError, Unsupported
 from chatkit.prompt import Prompt
 from chatkit.sampling import Sampling
@@ -33,7 +33,8 @@ class TransformersEngine:
         model: the loaded model, on its device, in evaluation mode.
         template: the model's chat template.
         defaults: the sampling for what a caller leaves unset.
-        adapter: the name of the adapter that is loaded into the model, None without one.
+        adapters: the names of the adapters that are loaded into the model, in their order.
+        default_adapter: the adapter that answers where none is chosen; None for the base.
     """
 
     def __init__(
@@ -42,23 +43,20 @@ class TransformersEngine:
         model: "PreTrainedModel",
         template: ChatTemplate,
         defaults: Sampling,
-        adapter: str | None = None,
+        adapters: tuple[str, ...] = (),
+        default_adapter: str | None = None,
     ) -> None:
         self.name = name
         self.template = template
         self.context = int(model.config.max_position_embeddings)
         self.defaults = defaults
         self.resident_bytes = weight_bytes(model)
-        self.adapter = adapter
+        self.adapters = adapters
+        self._default_adapter = default_adapter
         self.model: PreTrainedModel | None = model
         self._ends = _end_ids(model, template)
         self.admission = Admission(slots=1, tokens=self.context)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"transformers-{name}")
-
-    @property
-    def adapters(self) -> tuple[str, ...]:
-        """The adapter that is loaded into the model, if any."""
-        return (self.adapter,) if self.adapter else ()
 
     @property
     def waiting(self) -> int:
@@ -75,7 +73,8 @@ class TransformersEngine:
         release = await self.admission.enter(len(row.ids) + row.room)
         queued = time.monotonic() - asked
         decoding = Decoding(self._loaded(), [row], self._ends)
-        bridge: Bridge[WrittenToken | None] = Bridge(partial(_work, self.name, decoding), release)
+        work = partial(self._decode, decoding, adapter or self._default_adapter)
+        bridge: Bridge[WrittenToken | None] = Bridge(work, release)
         self._thread.submit(bridge.run)
         try:
             async for delta in self._deltas(bridge, row, (asked, queued)):
@@ -158,6 +157,29 @@ class TransformersEngine:
         usage = Usage(len(row.ids), 0, count, queued, first or total, total)
         yield Delta(stop.rest(), finish, usage, tuple(told))
 
+    def _decode(
+        self,
+        decoding: Decoding,
+        adapter: str | None,
+        hear: Callable[[WrittenToken | None], bool],
+    ) -> None:
+        with self._speaking_as(adapter):
+            _work(self.name, decoding, hear)
+
+    @contextmanager
+    def _speaking_as(self, adapter: str | None) -> Iterator[None]:
+        """Let an adapter answer, or the base; only one request at a time is on the thread."""
+        # With adapters the model is PEFT's.
+        model: Any = self._loaded()
+        if not self.adapters:
+            yield
+        elif adapter is None:
+            with model.disable_adapter():
+                yield
+        else:
+            model.set_adapter(adapter_key(self.adapters.index(adapter)), inference_mode=True)
+            yield
+
     def _answer_rows(self, rows: Sequence[Row]) -> list[str]:
         written: list[list[int]] = [[] for _ in rows]
         for tokens in Decoding(self._loaded(), rows, self._ends).steps(lambda: False):
@@ -209,8 +231,12 @@ class TransformersEngine:
         return vectors
 
     async def _on_thread(self, work: Callable[[], Result]) -> Result:
+        def as_default() -> Result:
+            with self._speaking_as(self._default_adapter):
+                return work()
+
         with _told(self.name):
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, as_default)
 
     def _row(self, prompt: Prompt, sampling: Sampling) -> Row:
         room = answer_room(prompt, sampling, self.context)
@@ -222,10 +248,9 @@ class TransformersEngine:
                 f"{self.name} keeps to no json_schema and no regex; use the embedded engine "
                 "(@llamacpp)."
             )
-        if adapter not in (None, self.adapter):
-            raise Unsupported(
-                f"{self.name} has no adapter {adapter!r} loaded; open the adapter's folder instead."
-            )
+        if adapter not in (None, *self.adapters):
+            there = ", ".join(self.adapters) or "none"
+            raise Unsupported(f"{self.name} has no adapter {adapter!r} loaded; it has {there}.")
 
     def _loaded(self) -> "PreTrainedModel":
         if self.model is None:

@@ -4,7 +4,7 @@ import ctypes
 import gc
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +22,7 @@ Quantize = Literal["int8", "int4"]
 
 
 def load_weights(
-    checkpoint: Path, quantize: Quantize | None = None, adapter: Path | None = None
+    checkpoint: Path, quantize: Quantize | None = None, adapters: Sequence[Path] = ()
 ) -> "PreTrainedModel":
     """Load a checkpoint onto the best device here, ready to answer.
 
@@ -31,7 +31,7 @@ def load_weights(
         quantize: int8 is torchao's weight-only quantisation; int4 bitsandbytes' NF4 (Dettmers
             2023) with double quantisation, where a small model keeps the matrices that suffer
             most in 16 bits; None keeps 32 bits on CPU, 16 bits elsewhere.
-        adapter: a PEFT adapter folder to put on top.
+        adapters: PEFT adapter folders to load with it; `adapter_key` names each by its place.
 
     Raises:
         ModelFileError: the checkpoint or the adapter is corrupt or of another base.
@@ -67,8 +67,8 @@ def load_weights(
         ) from error
     if quantize and device == "cpu":
         _release_what_was_read(model)
-    if adapter is not None:
-        model = _with_adapter(model, adapter)
+    for place, folder in enumerate(adapters):
+        model = _with_adapter(model, folder, place)
     evaluating: PreTrainedModel = model.eval()
     return evaluating
 
@@ -167,12 +167,20 @@ def _kept_whole(checkpoint: Path) -> tuple[str, ...]:
     return NF4_KEPT_WHOLE if config.get("hidden_size", 0) < NF4_SMALL_HIDDEN else ()
 
 
-def _with_adapter(model: "PreTrainedModel", adapter: Path) -> "PeftModel":
+def adapter_key(place: int) -> str:
+    """Name an adapter inside a model, where many names that people give are not allowed."""
+    return f"adapter{place}"
+
+
+def _with_adapter(model: "PreTrainedModel | PeftModel", adapter: Path, place: int) -> "PeftModel":
     from peft import PeftModel
     from safetensors import SafetensorError
 
     try:
-        return PeftModel.from_pretrained(model, adapter)
+        if isinstance(model, PeftModel):
+            model.load_adapter(adapter, adapter_key(place))
+            return model
+        return PeftModel.from_pretrained(model, adapter, adapter_key(place))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelFileError(
             f"The adapter in {adapter} does not fit this model ({_first_line(error)}); "

@@ -23,6 +23,11 @@ class Adapter:
     rank: int
     targets: tuple[str, ...]
 
+    @property
+    def name(self) -> str:
+        """What it is called where nobody gave it a name."""
+        return self.folder.name
+
 
 def is_adapter(folder: Path) -> bool:
     """Tell whether a folder holds a PEFT adapter."""

@@ -1,0 +1,1 @@
+"""LoRA adapters: what their folders say, and their form for llama.cpp."""

@@ -1,0 +1,130 @@
+"""llama.cpp's server inside this process: started, asked, and let go when its work is done."""
+
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chatkit.errors import ModelFileError
+from chatkit.hardware import core_count
+from chatkit.loading.llamacpp_library import import_xllamacpp
+
+if TYPE_CHECKING:
+    from xllamacpp import Server
+
+Chunk = dict[str, Any]
+Handle = Callable[[Chunk, Callable[[Chunk], bool]], None]
+"""Works on a request until it is done or the function that hears each chunk says True."""
+
+SLOTS = 4
+# Between two batches the server looks whether a request was closed, so a batch must be short.
+BATCH_TOKENS = 256
+# Old conversations' states wait in memory for their next turn, in MiB.
+IDLE_CACHE_MIB = 64
+
+
+class LlamaCppServer:
+    """A running server with the adapters that were loaded beside its model.
+
+    Args:
+        server: llama.cpp's.
+        adapters: the places of adapters in it, by their names.
+    """
+
+    def __init__(self, server: "Server", adapters: Mapping[str, int]) -> None:
+        self._server: Server | None = server
+        self.adapters = adapters
+        self._lock = threading.Lock()
+        self._running = 0
+        self._retired = False
+
+    @property
+    def raw(self) -> "Server":
+        """llama.cpp's own server, for measurements."""
+        assert self._server is not None
+        return self._server
+
+    def take(self) -> Handle | None:
+        """Take the server for one request, which must be given back; None when it was let go."""
+        with self._lock:
+            if self._server is None or self._retired:
+                return None
+            self._running += 1
+            handle: Handle = self._server.handle_completions
+            return handle
+
+    def give_back(self) -> None:
+        """Note that a request is over; a retired server goes with its last one."""
+        with self._lock:
+            self._running -= 1
+            self._let_go()
+
+    def retire(self) -> None:
+        """Take no more requests; the memory is given back when the running ones are over."""
+        with self._lock:
+            self._retired = True
+            self._let_go()
+
+    def choice(self, adapter: str | None) -> list[Chunk]:
+        """Say for each adapter whether a request uses it."""
+        return [
+            {"id": place, "scale": 1.0 if name == adapter else 0.0}
+            for name, place in self.adapters.items()
+        ]
+
+    def _let_go(self) -> None:
+        if self._retired and self._running == 0:
+            self._server = None
+
+
+def start_llamacpp(
+    gguf: Path, context: int, slots: int = SLOTS, adapters: Mapping[str, Path] | None = None
+) -> LlamaCppServer:
+    """Start llama.cpp's server inside this process.
+
+    It also listens on a free loopback port; a random key that nobody learns keeps it shut.
+
+    Args:
+        gguf: the model file.
+        context: the window in tokens, shared by all requests.
+        slots: how many requests run at once.
+        adapters: GGUF files of adapters, by their names.
+
+    Raises:
+        ModelFileError: llama.cpp cannot load a file.
+    """
+    CommonParams, Server = import_xllamacpp()
+    parameters = CommonParams()
+    parameters.model.path = str(gguf)
+    parameters.n_ctx = context
+    parameters.n_parallel = slots
+    parameters.kv_unified = True
+    # Writing leaves one core to the page and the rest of the machine; threads that must wait for
+    # a busy core cost more than they give. Reading a prompt takes all cores.
+    parameters.cpuparams.n_threads = max(1, core_count() - 1)
+    parameters.cpuparams_batch.n_threads = core_count()
+    parameters.n_batch = BATCH_TOKENS
+    parameters.n_ubatch = BATCH_TOKENS
+    # That cache knows a state by its tokens alone, not by the adapter that read them.
+    parameters.cache_ram_mib = 0 if adapters else IDLE_CACHE_MIB
+    parameters.port = 0
+    parameters.ui = False
+    parameters.api_keys = [secrets.token_hex()]
+    parameters.verbosity = -1
+    files = dict(adapters or {})
+    if files:
+        from xllamacpp import CommonAdapterLoraInfo
+
+        parameters.lora_adapters = [
+            CommonAdapterLoraInfo(str(path), 0.0) for path in files.values()
+        ]
+    try:
+        server = Server(parameters)
+    except RuntimeError:
+        named = " or its adapters" if files else ""
+        raise ModelFileError(
+            f"llama.cpp cannot load {gguf.name}{named}; the file is corrupt or of an unknown "
+            "kind: pull the model again."
+        ) from None
+    return LlamaCppServer(server, {name: place for place, name in enumerate(files)})
