@@ -7,6 +7,7 @@ org/name                   a repository of the hub
 tgi:URL[#model]            a server with TGI's wire; `model` names the template, when the server
                            does not name one that is known here
 openai:URL/name[#model]    a server with OpenAI's wire and the model's name there
+pool:servers.yaml          several servers as one
 scripted:                  the engine that answers from a script
 """
 
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 from chatkit.catalogue import EngineName, find
 from chatkit.errors import InputError, UnknownModel
 
-Kind = Literal["catalogue", "hub", "path", "tgi", "openai", "scripted"]
+Kind = Literal["catalogue", "hub", "path", "tgi", "openai", "pool", "scripted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ def parse_name(text: str) -> ModelName:
     """
     if text.startswith("scripted:"):
         return ModelName(text, "scripted", text.removeprefix("scripted:"), None)
+    if text.startswith("pool:"):
+        return ModelName(text, "pool", text.removeprefix("pool:"), None)
     if text.startswith(("tgi:", "openai:")):
         return _server_name(text)
     if text.startswith(("./", "../", "/", "~")) or text.endswith(".gguf"):

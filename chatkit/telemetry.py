@@ -8,11 +8,19 @@ import logging
 import secrets
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
+
+SERVER_GAUGES = {
+    "running_requests": "Requests that a server of a pool has.",
+    "outstanding_tokens": "Tokens that they may hold, prompts and answers.",
+    "up": "Whether its health checks say that it can work.",
+    "breaker_state": "0 closed, 1 half-open, 2 open.",
+}
+BREAKER_STATES = ("closed", "half-open", "open")
 
 _request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
 
@@ -70,6 +78,12 @@ class Sink(Protocol):
     def cache(self, name: str, outcome: str) -> None:
         """Take whether a cache had what it was asked for."""
 
+    def server(self, pool: str, name: str, figures: "ServerFigures | None") -> None:
+        """Take how a server of a pool stands; None when it has left."""
+
+    def server_request(self, pool: str, name: str, outcome: str) -> None:
+        """Take what became of a request on a server of a pool."""
+
 
 class Figures(NamedTuple):
     """What one answer took: seconds, tokens per second, and token counts."""
@@ -79,6 +93,22 @@ class Figures(NamedTuple):
     tokens_per_second: float
     prompt_tokens: int
     completion_tokens: int
+
+
+class ServerFigures(NamedTuple):
+    """How a server of a pool stands.
+
+    Args:
+        running: how many requests it has.
+        tokens: how many tokens they may hold, prompts and answers.
+        well: whether its health checks say that it can work.
+        breaker: closed, half-open or open.
+    """
+
+    running: int
+    tokens: int
+    well: bool
+    breaker: str
 
 
 _sinks: list[Sink] = []
@@ -146,6 +176,34 @@ def cache_asked(name: str, outcome: str) -> None:
         sink.cache(name, outcome)
 
 
+def server_stands(pool: str, name: str, figures: ServerFigures) -> None:
+    """Tell how a server of a pool stands."""
+    for sink in _sinks:
+        sink.server(pool, name, figures)
+
+
+def server_left(pool: str, name: str) -> None:
+    """Tell that a server has left its pool."""
+    for sink in _sinks:
+        sink.server(pool, name, None)
+    event("server left", pool=pool, server=name)
+
+
+def server_asked(pool: str, name: str, outcome: str) -> None:
+    """Tell what became of a request on a server of a pool.
+
+    Args:
+        pool: the pool's name.
+        name: the server's.
+        outcome: answered; retried, when it failed before the first token; failed, when it did so
+            afterwards; refused, when the request was not for it; or stopped, by whoever asked.
+    """
+    for sink in _sinks:
+        sink.server_request(pool, name, outcome)
+    if outcome in ("retried", "failed"):
+        event("server failed", pool=pool, server=name, outcome=outcome)
+
+
 def models_loaded(count: int) -> None:
     """Tell how many models are loaded."""
     for sink in _sinks:
@@ -193,6 +251,12 @@ class LogSink:
 
     def cache(self, name: str, outcome: str) -> None:
         """Nothing: a rate is a figure, not an event."""
+
+    def server(self, pool: str, name: str, figures: ServerFigures | None) -> None:
+        """Nothing: what changes with every request is a figure, not an event."""
+
+    def server_request(self, pool: str, name: str, outcome: str) -> None:
+        """Nothing: the event of a failed request says it."""
 
 
 class MetricsSink:
@@ -248,6 +312,16 @@ class MetricsSink:
             ["cache", "outcome"],
             registry=registry,
         )
+        self._servers = {
+            name: Gauge(f"chatkit_server_{name}", text, ["pool", "server"], registry=registry)
+            for name, text in SERVER_GAUGES.items()
+        }
+        self._server_requests = Counter(
+            "chatkit_server_requests",
+            "Requests to the servers of pools, by what became of them.",
+            ["pool", "server", "outcome"],
+            registry=registry,
+        )
 
     def event(self, name: str, fields: Mapping[str, object]) -> None:
         """Nothing: events are for the log."""
@@ -284,6 +358,23 @@ class MetricsSink:
     def cache(self, name: str, outcome: str) -> None:
         """Count one question to a cache."""
         self._caches.labels(name, outcome).inc()
+
+    def server(self, pool: str, name: str, figures: ServerFigures | None) -> None:
+        """Set how a server stands, or forget it."""
+        if figures is None:
+            for gauge in self._servers.values():
+                with suppress(KeyError):
+                    gauge.remove(pool, name)
+            return
+        self._servers["running_requests"].labels(pool, name).set(figures.running)
+        self._servers["outstanding_tokens"].labels(pool, name).set(figures.tokens)
+        self._servers["up"].labels(pool, name).set(figures.well)
+        state = BREAKER_STATES.index(figures.breaker)
+        self._servers["breaker_state"].labels(pool, name).set(state)
+
+    def server_request(self, pool: str, name: str, outcome: str) -> None:
+        """Count one request."""
+        self._server_requests.labels(pool, name, outcome).inc()
 
 
 def _has(kind: type) -> bool:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Any
 
 from chatkit import telemetry
@@ -125,7 +126,8 @@ class Run:
             self.voice.say(known[0])
             self._last = known[1]
             return
-        stream = observed(engine, fitted.prompt, self.job.options.sampling)
+        prompt = replace(fitted.prompt, user=self.job.user)
+        stream = observed(engine, prompt, self.job.options.sampling)
         async with aclosing(stream) as deltas:
             async for delta in deltas:
                 self._last = delta
@@ -135,7 +137,8 @@ class Run:
             self._stages.note("queue", usage.queued_seconds)
             self._stages.note("first token", usage.first_token_seconds - usage.queued_seconds)
             self._stages.note("writing", usage.total_seconds - usage.first_token_seconds)
-        if key:
+        # What a stand-in has said is not what this model says.
+        if key and not (usage and usage.answered_by):
             self._bench.answers.put(key, self.voice.text, self._last)
 
     def _cache_key(self, engine: Engine, fitted: Plan) -> AnswerKey | None:
@@ -214,7 +217,7 @@ class Run:
         usage = self._last.usage
         return AnswerFacts(
             status=status,
-            model=self.job.options.model,
+            model=(usage.answered_by if usage else "") or self.job.options.model,
             request_id=self.job.request_id,
             seed=self.job.options.sampling.seed,
             finish=self._last.finish,

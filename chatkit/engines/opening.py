@@ -1,7 +1,8 @@
 """Opens the engine that a model's name asks for."""
 
 import json
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from chatkit.adapters.reading import Adapter, is_adapter, read_adapter
 from chatkit.catalogue import Entry, entry_of, find
 from chatkit.engine import NEUTRAL, Engine
 from chatkit.engines.llamacpp import LlamaCppEngine
+from chatkit.engines.pool.configuration import Server
+from chatkit.engines.pool.engine import open_pool
 from chatkit.engines.remote.opening import Local, open_openai, open_tgi
 from chatkit.engines.scripted import ScriptedEngine, byte_tokenizer
 from chatkit.engines.transformers import TransformersEngine
@@ -37,12 +40,14 @@ class LoadOptions:
             8,192 and no more than fits into a quarter of the free memory.
         force: load even when the estimate says that it does not fit.
         adapters: names and folders of LoRA adapters, of which a request may choose one.
+        api_key: what is shown to a server; None takes the one of the environment.
     """
 
     quantize: Quantize | None = None
     context: int | None = None
     force: bool = False
     adapters: tuple[tuple[str, Path], ...] = ()
+    api_key: str | None = field(default=None, repr=False)
 
 
 def open_engine(name: str, options: LoadOptions | None = None) -> Engine:
@@ -64,10 +69,13 @@ def open_engine(name: str, options: LoadOptions | None = None) -> Engine:
             return ScriptedEngine(name=name)
         case "tgi":
             _refuse_load_options(name, options)
-            return open_tgi(parsed, _local)
+            return open_tgi(parsed, options.api_key, _local)
         case "openai":
             _refuse_load_options(name, options)
-            return open_openai(parsed, _local, NEUTRAL)
+            return open_openai(parsed, options.api_key, _local, NEUTRAL)
+        case "pool":
+            _refuse_load_options(name, options)
+            return open_pool(name, parsed.path, _open_server)
         case "catalogue":
             return _open_entry(find(parsed.target), parsed, options)
         case "hub":
@@ -76,6 +84,15 @@ def open_engine(name: str, options: LoadOptions | None = None) -> Engine:
             return _open_checkpoint(name, folder.checkpoint, folder.tokenizer, None, options)
         case "path":
             return _open_path(parsed, options)
+
+
+def _open_server(server: Server) -> Engine:
+    if parse_name(server.model).kind == "pool":
+        raise InputError(f"The server {server.name} is a pool itself; name its servers instead.")
+    key = server.api_key_env
+    if key is not None and not os.environ.get(key):
+        raise InputError(f"The server {server.name} needs a key; put it into {key}.")
+    return open_engine(server.model, LoadOptions(api_key=os.environ.get(key) if key else None))
 
 
 def _refuse_load_options(name: str, options: LoadOptions) -> None:

@@ -29,8 +29,13 @@ FindLocal = Callable[[str], Local]
 """Reads a model's template and defaults; nothing of its weights."""
 
 
-def open_tgi(name: ModelName, find_local: FindLocal) -> TgiEngine:
+def open_tgi(name: ModelName, key: str | None, find_local: FindLocal) -> TgiEngine:
     """Connect to a TGI server; takes a moment, so call it on a thread.
+
+    Args:
+        name: the model's name.
+        key: what is shown to the server; None takes the one of the environment.
+        find_local: reads a model's template.
 
     Raises:
         UnknownModel: nothing here has the server's template.
@@ -39,7 +44,8 @@ def open_tgi(name: ModelName, find_local: FindLocal) -> TgiEngine:
     """
 
     async def connect() -> TgiEngine:
-        wire = Wire(name.text, name.target, settings().tgi_key, "CHATKIT_TGI_API_KEY")
+        shown = key or settings().tgi_key
+        wire = Wire(name.text, name.target, shown, "CHATKIT_TGI_API_KEY")
         try:
             facts = await tgi_facts.read_facts(wire)
             local = _local(name, facts.model_id, find_local)
@@ -52,11 +58,14 @@ def open_tgi(name: ModelName, find_local: FindLocal) -> TgiEngine:
     return asyncio.run(connect())
 
 
-def open_openai(name: ModelName, find_local: FindLocal, neutral: Sampling) -> OpenaiEngine:
+def open_openai(
+    name: ModelName, key: str | None, find_local: FindLocal, neutral: Sampling
+) -> OpenaiEngine:
     """Connect to a server with OpenAI's wire; takes a moment, so call it on a thread.
 
     Args:
         name: the model's name.
+        key: what is shown to the server; None takes the one of the environment.
         find_local: reads the template of the model that the name gives after `#`.
         neutral: the defaults where the server keeps its template.
 
@@ -67,7 +76,8 @@ def open_openai(name: ModelName, find_local: FindLocal, neutral: Sampling) -> Op
 
     async def connect() -> OpenaiEngine:
         url, model = _address_and_model(name.target)
-        wire = Wire(name.text, url, settings().openai_key, "CHATKIT_OPENAI_API_KEY")
+        shown = key or settings().openai_key
+        wire = Wire(name.text, url, shown, "CHATKIT_OPENAI_API_KEY")
         try:
             facts = await openai_facts.read_facts(wire, model)
             if not name.local:
