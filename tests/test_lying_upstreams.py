@@ -335,7 +335,15 @@ async def test_reasoning_is_kept_apart_from_the_answer() -> None:
         lying.answers["/v1/chat/completions"] = stream_of(*events)
         prompt = build_prompt(engine.template, [user("x")])
         heard = [delta async for delta in engine.stream(prompt, SHORT)]
+        service = await open_chat_service(settings(), ScriptedModels(engine), titles=False)  # type: ignore[arg-type]
+        conversation = await service.begin("ada")
+        turn = await service.send("ada", conversation, "x", AnswerOptions("m", SHORT))
+        async for _ in service.subscribe("ada", conversation, turn.answer):
+            pass
+        stored = await service.store.nodes.find("ada", conversation, turn.answer)
+        await service.close()
         await engine.close()
+    assert (stored.message.content, stored.message.reasoning) == ("Yes.", "Hm. So.")
     assert "".join(delta.reasoning for delta in heard) == "Hm. So."
     assert "".join(delta.text for delta in heard) == "Yes."
 

@@ -297,7 +297,7 @@ async def test_a_changed_file_adds_and_removes_servers_while_answers_run(tmp_pat
         )
         assert {await ask(pool, f"question {n}") for n in range(6)} == {"b", "c"}
         assert await running == "a" * 30
-        await until(lambda: {one.name for one in members} == {"b", "c"})
+        await until(lambda: {one.name for one in pool.roster.dispatch.members} == {"b", "c"})
         with pytest.raises(EngineError, match="closed"):
             await ScriptedEngine.health(fakes["a"])
 

@@ -131,6 +131,7 @@ class Run:
         async with aclosing(stream) as deltas:
             async for delta in deltas:
                 self._last = delta
+                self.voice.think(delta.reasoning)
                 self.voice.say(delta.text)
         self.voice.rest()
         if usage := self._last.usage:

@@ -6,7 +6,7 @@ from typing import Any
 
 from chatkit.live.event import Event, Kind
 from chatkit.live.opening import Live
-from chatkit.messages import assistant
+from chatkit.messages import Message
 from chatkit.sealing import Seal
 from chatkit.store.answers import Growth
 
@@ -29,6 +29,7 @@ class Voice:
         self.node = node
         self.seq = seq
         self.text = text
+        self.reasoning = ""
         self._live = live
         self._seal = seal
         self._waiting: list[str] = []
@@ -38,7 +39,8 @@ class Voice:
     @property
     def growth(self) -> Growth:
         """What there is of the answer, as far as events have told of it."""
-        return Growth(self.node, assistant(self.text), self.seq, self._seal)
+        message = Message("assistant", self.text, reasoning=self.reasoning)
+        return Growth(self.node, message, self.seq, self._seal)
 
     def tell(self, kind: Kind, text: str = "", facts: Mapping[str, Any] | None = None) -> None:
         """Put one event into the log, after what is still waiting."""
@@ -57,6 +59,10 @@ class Voice:
                 self._tell_waiting()
             else:
                 self._timer = loop.call_at(due, self._tell_waiting)
+
+    def think(self, text: str) -> None:
+        """Take a piece of what the model thinks before it answers; it is kept apart."""
+        self.reasoning += text
 
     def rest(self) -> None:
         """Tell what is still waiting."""
