@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PORT ?= 5006
 
-.PHONY: demo test quick check bench test-slow model browser services clean
+.PHONY: demo test quick check bench test-slow test-vllm model browser services clean
 
 demo: .venv/installed model  ## Install, pull the default model, open the chat page.
 	@echo "Open http://localhost:$(PORT)/app"
@@ -14,13 +14,17 @@ demo: .venv/installed model  ## Install, pull the default model, open the chat p
 	    --allow-websocket-origin=127.0.0.1:$(PORT)
 
 test: .venv/installed-dev model browser services check  ## Everything but the slow tests.
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not vllm"
 
 quick: .venv/installed-dev check  ## No model, browser or server: under a minute.
-	$(BIN)/python -m pytest -m "not slow and not model and not browser and not services"
+	$(BIN)/python -m pytest -m "not slow and not vllm and not model and not browser and not services"
 
 test-slow: .venv/installed-dev model browser services  ## What takes minutes.
 	$(BIN)/python -m pytest -m slow
+
+test-vllm: .venv/installed-dev model  ## A real vLLM on the CPU, in an environment of its own.
+	$(BIN)/python tests/install_vllm.py .venv-vllm
+	$(BIN)/python -m pytest -m vllm
 
 check: .venv/installed-dev  ## Format, lint and types.
 	$(BIN)/ruff format --check .
