@@ -6,6 +6,7 @@ import typer
 
 from chatkit.errors import ChatkitError, InputError
 from serve.engine_command import engine
+from serve.tgi_command import tgi_command
 
 app = typer.Typer(
     name="serve",
@@ -15,11 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(engine)
-
-
-@app.callback()
-def _commands() -> None:
-    """Keep `engine` a command of its own, however many there are."""
+app.command(name="tgi-command")(tgi_command)
 
 
 def main() -> None:
