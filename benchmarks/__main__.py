@@ -12,6 +12,7 @@ from benchmarks import (
     startup,
     store,
     streams,
+    wire,
 )
 
 ALL = {
@@ -23,6 +24,9 @@ ALL = {
     "context": context.run,
     "store": store.run,
     "streams": streams.run,
+    "wire": wire.beside_llamacpp,
+    "overhead": wire.overhead,
+    "proxy": wire.beside_litellm,
     "cuda": cuda.run,
 }
 
