@@ -19,7 +19,7 @@ from chatkit.engine import Engine, complete
 from chatkit.engines.opening import open_engine
 from chatkit.engines.pool.affinity import Affinity, path_of
 from chatkit.engines.pool.breaker import Breaker
-from chatkit.engines.pool.configuration import BreakerOptions, Server
+from chatkit.engines.pool.configuration import BreakerOptions, Server, read_configuration
 from chatkit.engines.pool.engine import PoolEngine, open_pool
 from chatkit.engines.pool.fair_queue import FairQueue
 from chatkit.engines.scripted import Script, ScriptedEngine
@@ -489,3 +489,8 @@ def test_a_breaker_opens_tries_one_request_and_waits_longer_each_time() -> None:
     now[0] += 3
     breaker.succeed(breaker.take())
     assert breaker.state == "closed" and breaker.admits
+
+
+def test_the_example_is_a_configuration() -> None:
+    example = Path(__file__).parent.parent / "serve" / "pool.example.yaml"
+    assert [server.name for server in read_configuration(example).servers] == ["gpu", "vllm"]
