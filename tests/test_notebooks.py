@@ -54,7 +54,9 @@ def run(name: str, home: Path, parameters: str) -> NotebookNode:
     client = NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
     )
-    client.execute(env={**os.environ, "CHATKIT_HOME": str(home)})
+    # Offline, the hub's client would not even talk to a server on this machine.
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    client.execute(env={**environment, "CHATKIT_HOME": str(home)})
     return notebook
 
 
@@ -85,6 +87,12 @@ def choice_notebook(default_model_home: Path) -> NotebookNode:
     return run("02_choose_a_model.ipynb", default_model_home, parameters)
 
 
+@pytest.fixture(scope="module")
+def serve_notebook(default_model_home: Path) -> NotebookNode:
+    parameters = 'MODEL = "smollm2-135m"\nLONGEST_ANSWER = 12\nAT_ONCE = (1, 3)'
+    return run("05_serve.ipynb", default_model_home, parameters)
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_a_notebook_is_stored_without_outputs(path: Path) -> None:
     notebook = read(path)
@@ -105,6 +113,23 @@ def test_the_first_cell_refuses_another_package_of_the_same_name(
     monkeypatch.setitem(sys.modules, "chatkit", other)
     with pytest.raises(AssertionError, match=r"^/somewhere/\S+ is another package .*\.$"):
         exec(code_cells(read(path))[0].source, {})
+
+
+@pytest.mark.model
+def test_the_server_answers_four_clients(serve_notebook: NotebookNode) -> None:
+    assert "12 tokens" in printed(serve_notebook, "client.generate(")
+    assert len(printed(serve_notebook, "client.generate_stream(").splitlines()) > 2
+    assert printed(serve_notebook, "hub.chat_completion(").strip()
+    assert '"city"' in printed(serve_notebook, "openai.chat.completions.create(")
+    assert shown(serve_notebook, "there.send(question)", "text/plain")[-1] == "True"
+
+
+@pytest.mark.model
+def test_the_load_curve_is_shown_and_the_container_comes_last(serve_notebook: NotebookNode) -> None:
+    assert printed(serve_notebook, "for many in AT_ONCE").count("at once:") == 2
+    assert shown(serve_notebook, "plt.subplots", "image/png")
+    assert printed(serve_notebook, "tgi-command").startswith("docker run")
+    assert shown(serve_notebook, "server.terminate()", "text/plain") == ["0"]
 
 
 @pytest.mark.model
