@@ -7,6 +7,7 @@ from benchmarks import (
     context,
     cuda,
     embedded,
+    pool,
     prefix,
     research,
     startup,
@@ -27,6 +28,8 @@ ALL = {
     "wire": wire.beside_llamacpp,
     "overhead": wire.overhead,
     "proxy": wire.beside_litellm,
+    "pool": pool.killed,
+    "affinity": pool.affinity,
     "cuda": cuda.run,
 }
 

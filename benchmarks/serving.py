@@ -11,13 +11,14 @@ from chatkit.engines.scripted import ScriptedEngine
 from chatkit.service import open_chat_service
 from chatkit.settings import Settings, settings
 
-# The tests know how to start PostgreSQL and Redis.
+# The tests know how to start PostgreSQL, Redis and llama.cpp's own server.
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
+from llamacpp_server import llamacpp_server
 from scripted_service import SCRIPTED, ScriptedModels
 from services import Postgres, Redis
 
-__all__ = ["SCRIPTED", "Postgres", "Redis", "on_sqlite", "opened", "percentile"]
+__all__ = ["SCRIPTED", "Postgres", "Redis", "llamacpp_server", "on_sqlite", "opened", "percentile"]
 
 
 def on_sqlite(folder: Path) -> Settings:

@@ -16,12 +16,9 @@ from typing import Any, NamedTuple
 
 import psutil
 
-# The tests know how to start llama.cpp's own server.
-from llamacpp_server import llamacpp_server
-
 from benchmarks.load import Heard, ask, ask_all
 from benchmarks.measuring import MODEL, QUESTIONS
-from benchmarks.serving import percentile
+from benchmarks.serving import llamacpp_server, percentile
 from chatkit.engines.opening import open_engine
 from chatkit.messages import user
 from chatkit.prompt import build_prompt
@@ -40,7 +37,7 @@ def beside_llamacpp() -> Iterator[str]:
     engine = open_engine(MODEL)
     prompts = [list(build_prompt(engine.template, [user(one)]).ids) for one in QUESTIONS]
     asyncio.run(engine.close())
-    with _serving("--model", MODEL) as ours, llamacpp_server() as address:
+    with serving("--model", MODEL) as ours, llamacpp_server() as address:
         theirs = int(address.rpartition(":")[2])
         for streams in (1, 4, 8, 16):
             pairs = [
@@ -85,22 +82,22 @@ def _round(port: int, prompts: list[list[int]], streams: int, model: str) -> Rou
 
 def overhead() -> Iterator[str]:
     """Stream to many at once from a script; the load comes from this process, on the same cores."""
-    with _process(
+    with process(
         [sys.executable, "-m", "benchmarks.scripted_server", "0.02", str(STREAMS), "4000"]
     ) as (
         port,
-        process,
+        server,
     ):
         body = {
             "messages": [{"role": "user", "content": "x"}],
             "max_tokens": 50 * STREAM_SECONDS,
             "stream": True,
         }
-        before = sum(process.cpu_times()[:2])
+        before = sum(server.cpu_times()[:2])
         began = time.monotonic()
         heard = asyncio.run(_staggered(port, body))
         seconds = time.monotonic() - began
-        used = sum(process.cpu_times()[:2]) - before
+        used = sum(server.cpu_times()[:2]) - before
     gaps = [gap for one in heard for gap in one.gaps]
     events = sum(len(one.times) for one in heard)
     yield (
@@ -130,10 +127,10 @@ def beside_litellm() -> Iterator[str]:
         )
         return
     command = [sys.executable, "-m", "benchmarks.scripted_server", "0", "256", "8"]
-    with _process(command) as (upstream, _):
+    with process(command) as (upstream, _):
         address = f"http://127.0.0.1:{upstream}"
         with (
-            _serving(
+            serving(
                 "--model", f"openai:{address}/scripted:", "--max-concurrent-requests", "256"
             ) as ours,
             _litellm(address) as theirs,
@@ -169,26 +166,27 @@ def _rate(port: int, model: str) -> float:
 
 
 @contextmanager
-def _serving(*arguments: str) -> Iterator[int]:
+def serving(*arguments: str) -> Iterator[int]:
+    """Start `python -m serve engine`, and end it."""
     command = [sys.executable, "-m", "serve", "engine", "--port", "0", *arguments]
-    with _process(command) as (port, _):
+    with process(command) as (port, _):
         yield port
 
 
 @contextmanager
-def _process(command: list[str]) -> Iterator[tuple[int, psutil.Process]]:
+def process(command: list[str]) -> Iterator[tuple[int, psutil.Process]]:
     """Start a server that prints its address, and end it."""
-    process = subprocess.Popen(
+    started = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     try:
-        assert process.stdout
-        found = re.search(r"http://[^:]+:(\d+)", process.stdout.readline())
+        assert started.stdout
+        found = re.search(r"http://[^:]+:(\d+)", started.stdout.readline())
         assert found, command
-        yield int(found[1]), psutil.Process(process.pid)
+        yield int(found[1]), psutil.Process(started.pid)
     finally:
-        process.terminate()
-        process.wait(30)
+        started.terminate()
+        started.wait(30)
 
 
 @contextmanager

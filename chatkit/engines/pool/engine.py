@@ -104,7 +104,6 @@ class PoolEngine:
     async def close(self) -> None:
         """Watch no more and close every engine."""
         await asyncio.to_thread(self._watch.end)
-        await asyncio.to_thread(self.roster.close)
 
     def _engines(self) -> list[Engine]:
         members = self.roster.dispatch.members

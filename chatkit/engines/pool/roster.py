@@ -96,12 +96,14 @@ class Roster:
                 self._join(server, engine)
                 telemetry.event("server is there", pool=self.configuration.name, server=server.name)
 
-    def close(self) -> None:
-        """Close every engine."""
+    async def close(self) -> None:
+        """Close every engine; on the loop that watched them, where they have connections too."""
         members: Sequence[Member] = list(self.dispatch.members)
         for member in members:
             self.dispatch.part(member)
-        close_all([*(one.engine for one in members), *([self.fallback] if self.fallback else [])])
+            await member.engine.close()
+        if self.fallback is not None:
+            await self.fallback.close()
 
     def _staying(self, configuration: Configuration) -> dict[str, Member]:
         """Find the members whose engine serves on."""

@@ -34,7 +34,7 @@ class Watch:
         self._thread.start()
 
     def end(self) -> None:
-        """Watch no more; called on another thread."""
+        """Watch no more and close every engine; called on another thread."""
         self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join()
 
@@ -57,6 +57,7 @@ class Watch:
         for task in self._checking.values():
             task.cancel()
         await asyncio.gather(*self._checking.values(), return_exceptions=True)
+        await self._roster.close()
 
     def _check_members(self) -> None:
         """See to it that each member is checked, also those that came meanwhile."""
