@@ -8,6 +8,7 @@ import openai
 import pytest
 import requests
 from huggingface_hub.errors import HfHubHTTPError, UnknownError
+from lying_server import lying_server, stream_of
 from text_generation import Client
 from text_generation.types import Message as ClientMessage
 from wire_server import Running, hub, saying, until, wire_server
@@ -462,3 +463,14 @@ def test_engines_that_cannot_say_so() -> None:
     with wire_server(Refusing()) as server:
         reply = chat(server)
     assert reply.status_code == 422 and "use another" in reply.json()["error"]
+
+
+@pytest.mark.xfail(strict=True, reason="text_generation 0.7.0 wants tool_calls in every delta")
+def test_the_python_clients_chat_stream_reads_tgis_own_frames() -> None:
+    delta = {"role": "assistant", "content": "Hi"}
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": "stop"}
+    frame = {"id": "", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    whole = json.dumps({**frame, "system_fingerprint": "3.3.7", "choices": [choice], "usage": None})
+    with lying_server({"/v1/chat/completions": stream_of(whole, "[DONE]")}) as tgi:
+        messages = [ClientMessage(role="user", content="hi")]
+        assert len(list(Client(tgi.url).chat(messages, stream=True))) == 1
