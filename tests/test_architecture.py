@@ -59,6 +59,7 @@ ARROWS = {
     ("context", "draft"),
     ("context", "ledger"),
     ("memory", "hardware"),
+    ("adapters", "loading"),
     ("engines", "engine"),
     ("models", "engine"),
     ("models", "engines"),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatkit.catalogue import Entry, catalogue, find
-from chatkit.engines import decoding, llamacpp
+from chatkit.engines import decoding, llamacpp, llamacpp_server
 from chatkit.errors import InputError, Unsupported
 from chatkit.hardware import GIB, MIB, Device, Hardware, named_hardware
 from chatkit.memory import (
@@ -183,7 +183,7 @@ def test_the_adapter_of_smollm2_has_as_many_weights_as_peft_makes() -> None:
 
 def test_the_estimate_knows_how_the_engines_read_prompts() -> None:
     assert inference.SLOTS == llamacpp.SLOTS
-    assert inference.BATCH_TOKENS == llamacpp.BATCH_TOKENS
+    assert inference.BATCH_TOKENS == llamacpp_server.BATCH_TOKENS
     assert inference.PIECE_TOKENS == decoding.PIECE_TOKENS
 
 
