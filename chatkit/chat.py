@@ -291,6 +291,7 @@ def _awaited(
         status="queued",
         model=options.model,
         request_id=telemetry.request_id() or secrets.token_hex(8),
+        adapter=options.adapter,
         seed=options.sampling.seed,
         sampling=options.sampling.model_dump(mode="json", exclude_defaults=True),
     )

@@ -203,7 +203,7 @@ async def complete(engine: Engine, prompt: Prompt, sampling: Sampling) -> tuple[
 
 
 async def observed(
-    engine: Engine, prompt: Prompt, sampling: Sampling
+    engine: Engine, prompt: Prompt, sampling: Sampling, adapter: str | None = None
 ) -> AsyncGenerator[Delta, None]:
     """Stream an answer while telling logs and metrics about it.
 
@@ -212,7 +212,7 @@ async def observed(
     telemetry.event("answer asked", model=engine.name, prompt_tokens=len(prompt.ids))
     finished = False
     try:
-        async with aclosing(engine.stream(prompt, sampling)) as stream:
+        async with aclosing(engine.stream(prompt, sampling, adapter)) as stream:
             async for delta in stream:
                 telemetry.queue_length(engine.name, engine.waiting)
                 finished = delta.finish is not None

@@ -1,7 +1,7 @@
 """The face for notebooks and terminals: `chatkit.load("smollm2-135m").chat()`."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -35,6 +35,7 @@ def load(
     quantize: Quantize | None = None,
     context: int | None = None,
     force: bool = False,
+    adapters: Mapping[str, str | Path] | None = None,
 ) -> "Model":
     """Load a model, or find it loaded already.
 
@@ -43,6 +44,7 @@ def load(
         quantize: `int8` or `int4` weights in the transformers engine.
         context: the window in tokens of the embedded engine.
         force: load even when the estimate says that it does not fit.
+        adapters: folders of LoRA adapters by name, of which each chat may choose one.
 
     Raises:
         UnknownModel: nothing has this name; the nearest names are given.
@@ -50,7 +52,9 @@ def load(
         NotEnoughMemory: it does not fit.
         ModelFileError: its files are corrupt.
     """
-    model = Model(name, LoadOptions(quantize, context, force), shared_models())
+    named = tuple((each, Path(folder)) for each, folder in (adapters or {}).items())
+    options = LoadOptions(quantize, context, force, named)
+    model = Model(name, options, shared_models())
     model.count_tokens("")
     return model
 
@@ -79,6 +83,7 @@ class Model:
         sampling: Sampling | None = None,
         conversation: str | None = None,
         temporary: bool = False,
+        adapter: str | None = None,
     ) -> "Chat":
         """Begin a conversation, or go on with one that is stored.
 
@@ -87,11 +92,12 @@ class Model:
             sampling: how answers are drawn; None leaves it to the model.
             conversation: the name of a stored one, from `python -m chatkit conversations list`.
             temporary: keep it in memory only; it ends with this process.
+            adapter: which of the adapters that the model was loaded with answers.
 
         Raises:
             NotFound: there is no conversation of this name.
         """
-        chat = Chat(self, system=system, sampling=sampling, temporary=temporary)
+        chat = Chat(self, system=system, sampling=sampling, temporary=temporary, adapter=adapter)
         if conversation is not None:
             chat.resume(conversation)
         return chat
@@ -104,10 +110,10 @@ class Model:
         """Count the tokens of a conversation as the model would be given it."""
         return wait_for(self._count_prompt(messages))
 
-    def options(self, sampling: Sampling) -> AnswerOptions:
+    def options(self, sampling: Sampling, adapter: str | None = None) -> AnswerOptions:
         """Say that this model is to answer, and how."""
         # Who compares and measures models wants every answer to be a real one.
-        return AnswerOptions(self.name, sampling, self._options, cached=False)
+        return AnswerOptions(self.name, sampling, self._options, adapter, cached=False)
 
     def service(self) -> ChatService:
         """Give the chat service of this process that lends this model."""
@@ -134,6 +140,7 @@ class Chat:
         display: shows answers while they come; None chooses for a notebook, a terminal or
             neither.
         temporary: keep it in memory only.
+        adapter: the adapter that answers.
     """
 
     def __init__(
@@ -144,9 +151,11 @@ class Chat:
         sampling: Sampling | None = None,
         display: Display | None = None,
         temporary: bool = False,
+        adapter: str | None = None,
     ) -> None:
         self.model = model
         self.sampling = sampling or Sampling()
+        self.adapter = adapter
         self.display = display or best_display(sys.stdout)
         self.id: str | None = None
         self.head: str | None = None
@@ -289,7 +298,8 @@ class Chat:
         return self.model.service()
 
     def _options(self, sampling: Sampling | None) -> AnswerOptions:
-        return self.model.options((sampling or Sampling()).over(self.sampling))
+        drawn = (sampling or Sampling()).over(self.sampling)
+        return self.model.options(drawn, self.adapter)
 
     def _send(self, text: str, parent: str | None, sampling: Sampling | None) -> Turn:
         text = checked_text(text)

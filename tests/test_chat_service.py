@@ -465,3 +465,28 @@ async def test_the_real_model_answers_and_names_the_conversation(model_home: Pat
     await service.close()
     assert "Paris" in "".join(event.text for event in heard)
     assert heard[-1].facts["prompt_tokens"] > 10
+
+
+async def test_the_same_question_to_another_adapter_is_another_answer(opened: Opener) -> None:
+    script = Script(answer=lambda text: "plain", adapters={"pirate": lambda text: "Arr"})
+    async with opened(script) as service:
+        said = []
+        for adapter in (None, "pirate", None):
+            conversation = await service.begin("ada")
+            options = replace(EXACT, adapter=adapter)
+            turn = await service.send("ada", conversation, "Hello", options)
+            await events(service, conversation, turn.answer)
+            stored = await service.lasting.store.nodes.find("ada", conversation, turn.answer)
+            assert stored.facts is not None and stored.facts.adapter == adapter
+            said.append(stored.message.content)
+    assert said == ["plain", "Arr", "plain"]
+
+
+async def test_an_adapter_that_is_not_loaded_fails_the_answer_with_its_name(
+    opened: Opener,
+) -> None:
+    async with opened() as service:
+        conversation = await service.begin("ada")
+        turn = await service.send("ada", conversation, "Hello", replace(EXACT, adapter="nobody"))
+        seen = await events(service, conversation, turn.answer)
+    assert seen[-1].kind == "failed" and "nobody" in seen[-1].text

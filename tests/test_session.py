@@ -202,6 +202,18 @@ def test_sampling_of_one_message_goes_over_the_chats_own(chat: Chat) -> None:
     assert chat.send("hello", sampling=Sampling(max_tokens=8)).text == "You said"
 
 
+def test_a_chat_may_choose_an_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = chat_with(
+        monkeypatch, Script(answer=lambda text: "plain", adapters={"pirate": lambda text: "Arr"})
+    ).model
+    chats = [Chat(model, display=Recorder(), adapter=name) for name in (None, "pirate")]
+    assert [chat.send("Hello").text for chat in chats] == ["plain", "Arr"]
+    assert [chat.path[-1].facts.adapter for chat in chats if chat.path[-1].facts] == [
+        None,
+        "pirate",
+    ]
+
+
 def test_a_saved_chat_is_taken_up_whole(chat: Chat, tmp_path: Path) -> None:
     chat.system = "Be brief."
     chat.send("héllo 👍")

@@ -196,6 +196,7 @@ def _interrupted(facts: AnswerFacts) -> AnswerFacts:
         status="interrupted",
         model=facts.model,
         request_id=facts.request_id,
+        adapter=facts.adapter,
         seed=facts.seed,
         sampling=facts.sampling,
     )

@@ -17,6 +17,8 @@ class AnswerOptions:
         model: the model's name.
         sampling: how the answer is drawn.
         load: how the model is loaded.
+        adapter: the adapter that the model wears, one of those that it was loaded with; None for
+            the model as it is.
         cached: whether an answer to the very same prompt may be given again; None allows it at
             temperature 0, where it would come out the same.
 
@@ -27,6 +29,7 @@ class AnswerOptions:
     model: str
     sampling: Sampling = field(default_factory=Sampling)
     load: LoadOptions = field(default_factory=LoadOptions)
+    adapter: str | None = None
     cached: bool | None = None
 
     def __post_init__(self) -> None:

@@ -127,7 +127,8 @@ class Run:
             self._last = known[1]
             return
         prompt = replace(fitted.prompt, user=self.job.user)
-        stream = observed(engine, prompt, self.job.options.sampling)
+        options = self.job.options
+        stream = observed(engine, prompt, options.sampling, options.adapter)
         async with aclosing(stream) as deltas:
             async for delta in deltas:
                 self._last = delta
@@ -153,7 +154,7 @@ class Run:
             conversation=self.job.conversation,
             model=options.model,
             engine=self._bench.answers.load_number(engine),
-            adapter=None,
+            adapter=options.adapter,
             identity=fitted.prompt.identity,
             prompt=prompt_hash(fitted.prompt),
             sampling=drawn.model_dump_json(),
@@ -220,6 +221,7 @@ class Run:
             status=status,
             model=(usage.answered_by if usage else "") or self.job.options.model,
             request_id=self.job.request_id,
+            adapter=None if usage and usage.answered_by else self.job.options.adapter,
             seed=self.job.options.sampling.seed,
             finish=self._last.finish,
             prompt_tokens=usage.prompt_tokens if usage else None,
