@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -14,10 +15,13 @@ from text_generation.types import Message as ClientMessage
 from wire_server import Running, hub, saying, until, wire_server
 
 from chatkit.engine import Delta, Usage
+from chatkit.engines.opening import open_engine
 from chatkit.engines.scripted import Script, ScriptedEngine
 from chatkit.errors import Unsupported
+from chatkit.loading.folder import ModelFolder
 from chatkit.messages import as_messages
 from chatkit.template import ChatTemplate
+from chatkit.tokenizer import read_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 ASK = [{"role": "user", "content": "hi"}]
@@ -474,3 +478,24 @@ def test_the_python_clients_chat_stream_reads_tgis_own_frames() -> None:
     with lying_server({"/v1/chat/completions": stream_of(whole, "[DONE]")}) as tgi:
         messages = [ClientMessage(role="user", content="hi")]
         assert len(list(Client(tgi.url).chat(messages, stream=True))) == 1
+
+
+@pytest.mark.model
+def test_a_folder_whose_template_stands_in_a_file_of_its_own_is_served(
+    model_home: Path, tmp_path: Path
+) -> None:
+    """As transformers saves it today; TGI's router never reads that file."""
+    checkpoint = ModelFolder(model_home / "models" / "smollm2-135m").checkpoint
+    for file in checkpoint.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    config = json.loads((checkpoint / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").unlink()
+    (tmp_path / "chat_template.jinja").unlink(missing_ok=True)
+    (tmp_path / "chat_template.jinja").write_text(read_tokenizer(checkpoint).chat_template or "")
+    without = {name: value for name, value in config.items() if name != "chat_template"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(without))
+
+    with wire_server(open_engine(str(tmp_path))) as server:
+        body = {"messages": ASK, "max_tokens": 4, "temperature": 0}
+        reply = server.post("/v1/chat/completions", body)
+    assert reply.status_code == 200 and reply.json()["choices"][0]["message"]["content"]
