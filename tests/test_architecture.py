@@ -21,6 +21,7 @@ LAYERS = (
         "background",
         "sealing",
         "remembered",
+        "yaml_options",
     ),
     (
         "conversation",
@@ -46,6 +47,7 @@ ARROWS = {
     ("messages", "errors"),
     ("sampling", "errors"),
     ("sealing", "errors"),
+    ("yaml_options", "errors"),
     ("settings", "errors"),
     ("template", "tokenizer"),
     ("template", "jinja"),

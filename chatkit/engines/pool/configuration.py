@@ -1,42 +1,19 @@
 """What a pool's YAML file says."""
 
-import difflib
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, Self
 
-import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ModelWrapValidatorHandler,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import ErrorDetails
+from pydantic import Field, field_validator, model_validator
 
 from chatkit.errors import InputError
+from chatkit.yaml_options import Count, Options, parse_yaml, read_yaml
 
-Count = Annotated[int, Field(ge=1)]
+HINT = "`name:` and `servers:`"
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    title: ClassVar[str]
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _one_sentence(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        try:
-            return handler(value)
-        except ValidationError as error:
-            raise InputError(_sentence(cls, error.errors()[0])) from None
-
-
-class Server(_Part):
+class Server(Options):
     """One server.
 
     Args:
@@ -61,7 +38,7 @@ class Server(_Part):
         return self.model_dump(include=parts) == other.model_dump(include=parts)
 
 
-class QueueOptions(_Part):
+class QueueOptions(Options):
     """Who may wait.
 
     Args:
@@ -77,7 +54,7 @@ class QueueOptions(_Part):
     seconds: Seconds = 60.0
 
 
-class HealthOptions(_Part):
+class HealthOptions(Options):
     """How servers are watched.
 
     Args:
@@ -93,7 +70,7 @@ class HealthOptions(_Part):
     failures: Count = 2
 
 
-class BreakerOptions(_Part):
+class BreakerOptions(Options):
     """When a server that fails is left in peace.
 
     Args:
@@ -109,7 +86,7 @@ class BreakerOptions(_Part):
     longest_seconds: Seconds = 60.0
 
 
-class AffinityOptions(_Part):
+class AffinityOptions(Options):
     """How a conversation stays where its beginning is cached.
 
     Args:
@@ -126,7 +103,7 @@ class AffinityOptions(_Part):
     block_tokens: Count = 16
 
 
-class Configuration(_Part):
+class Configuration(Options):
     """All of it.
 
     Args:
@@ -181,18 +158,7 @@ def parse_configuration(text: str, origin: str) -> Configuration:
     Raises:
         InputError: it is no YAML, or says what no pool can be.
     """
-    try:
-        said = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        # Its own text has several lines.
-        reason = " ".join(str(error).split())
-        raise InputError(f"{origin} is no YAML ({reason}); correct it.") from None
-    if not isinstance(said, dict):
-        raise InputError(f"{origin} holds no options; begin with `name:` and `servers:`.")
-    try:
-        return Configuration.model_validate(said)
-    except InputError as error:
-        raise InputError(f"{origin}: {error}") from None
+    return _configuration(parse_yaml(text, origin, HINT), origin)
 
 
 def read_configuration(path: Path) -> Configuration:
@@ -201,21 +167,11 @@ def read_configuration(path: Path) -> Configuration:
     Raises:
         InputError: the file cannot be read, or as `parse_configuration`.
     """
+    return _configuration(read_yaml(path, HINT), str(path))
+
+
+def _configuration(said: dict[str, Any], origin: str) -> Configuration:
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); check the path.") from None
-    return parse_configuration(text, str(path))
-
-
-def _sentence(part: type[_Part], error: ErrorDetails) -> str:
-    name = ".".join(str(step) for step in error["loc"])
-    title = part.title[0].upper() + part.title[1:]
-    if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, part.model_fields, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"use {', '.join(part.model_fields)}."
-        return f"{title} has no option {name!r}; {hint}"
-    if error["type"] == "missing":
-        return f"{title} has no {name}; add it."
-    said = error["msg"][0].lower() + error["msg"][1:]
-    return f"The option {name} of {part.title} is {error['input']!r}; {said}."
+        return Configuration.model_validate(said)
+    except InputError as error:
+        raise InputError(f"{origin}: {error}") from None
