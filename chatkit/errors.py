@@ -18,6 +18,7 @@
     ├── DiskFull               no room to write; what was there is untouched
     ├── MissingExtra           an optional package is needed
     ├── Unsupported            the engine cannot do what was asked
+    ├── TrainingDiverged       the loss is no number any more
     ├── EngineError            the engine failed while it worked
     │   └── Overloaded         too many wait for an answer already
     ├── StoreUnavailable       the database or Redis does not answer
@@ -103,6 +104,10 @@ class MissingExtra(ChatkitError):
 
 class Unsupported(ChatkitError):
     """The engine cannot do what was asked of it."""
+
+
+class TrainingDiverged(ChatkitError):
+    """The loss became infinite or no number; nothing after the last checkpoint is kept."""
 
 
 class EngineError(ChatkitError):

@@ -19,10 +19,10 @@ from chatkit.engines.transformers import TransformersEngine
 from chatkit.engines.weights import Quantize, load_weights
 from chatkit.errors import InputError, ModelFileError, UnknownModel, Unsupported
 from chatkit.hardware import probe
-from chatkit.loading.folder import ModelFolder, folder_named, require_pulled, require_reference
+from chatkit.loading.bases import Base, find_base
+from chatkit.loading.folder import folder_named, require_pulled, require_reference
 from chatkit.loading.materialise import materialise_tokenizer
 from chatkit.loading.progress import Silent
-from chatkit.loading.pull import pull
 from chatkit.memory import DEFAULT_CONTEXT, Workload, estimate, fitting_context, load_of
 from chatkit.naming import ModelName, parse_name
 from chatkit.sampling import Sampling
@@ -127,16 +127,13 @@ def _open_entry(entry: Entry, name: ModelName, options: LoadOptions) -> Engine:
     if engine == "llamacpp":
         folder = require_pulled(entry, engine)
         return _open_gguf(name.text, folder.gguf, folder.tokenizer, entry, options)
-    folder = _checkpoint_folder(entry)
-    return _open_checkpoint(name.text, folder.checkpoint, folder.tokenizer, entry, options)
+    return _open_base(name.text, find_base(name.target), options)
 
 
-def _checkpoint_folder(entry: Entry) -> ModelFolder:
-    """Give the folder with a checkpoint, written now when only a pulled GGUF is there."""
-    if any(source.kind == "hub" for source in entry.sources):
-        return require_pulled(entry, "transformers")
-    require_pulled(entry, entry.engines[0])
-    return pull(entry, engine="transformers")
+def _open_base(
+    name: str, base: Base, options: LoadOptions, adapter: Adapter | None = None
+) -> Engine:
+    return _open_checkpoint(name, base.checkpoint, base.tokenizer, base.entry, options, adapter)
 
 
 def _open_path(name: ModelName, options: LoadOptions) -> Engine:
@@ -177,14 +174,7 @@ def _open_adapter(name: ModelName, adapter: Adapter, options: LoadOptions) -> En
     base = parse_name(adapter.base)
     if "llamacpp" in (name.engine, base.engine):
         return _open_adapter_embedded(name, adapter, base, options)
-    if base.kind == "path":
-        return _open_checkpoint(name.text, base.path, base.path, None, options, adapter)
-    if base.kind == "hub":
-        folder, entry = require_reference(base.target), None
-    else:
-        entry = find(base.target)
-        folder = _checkpoint_folder(entry)
-    return _open_checkpoint(name.text, folder.checkpoint, folder.tokenizer, entry, options, adapter)
+    return _open_base(name.text, find_base(adapter.base), options, adapter)
 
 
 def _open_adapter_embedded(

@@ -22,9 +22,12 @@ Quantize = Literal["int8", "int4"]
 
 
 def load_weights(
-    checkpoint: Path, quantize: Quantize | None = None, adapters: Sequence[Path] = ()
+    checkpoint: Path,
+    quantize: Quantize | None = None,
+    adapters: Sequence[Path] = (),
+    device: str | None = None,
 ) -> "PreTrainedModel":
-    """Load a checkpoint onto the best device here, ready to answer.
+    """Load a checkpoint, ready to answer.
 
     Args:
         checkpoint: the folder with `config.json` and safetensors.
@@ -32,6 +35,7 @@ def load_weights(
             2023) with double quantisation, where a small model keeps the matrices that suffer
             most in 16 bits; None keeps 32 bits on CPU, 16 bits elsewhere.
         adapters: PEFT adapter folders to load with it; `adapter_key` names each by its place.
+        device: where to; None takes the best one here, and all cards where there are several.
 
     Raises:
         ModelFileError: the checkpoint or the adapter is corrupt or of another base.
@@ -42,7 +46,8 @@ def load_weights(
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    device = best_device()
+    spread = device is None and torch.cuda.device_count() > 1
+    device = device or best_device()
     dtype = torch.float32 if device == "cpu" else _half_precision(device)
     if quantize == "int4" and device == "cpu":
         dtype = torch.bfloat16
@@ -51,7 +56,7 @@ def load_weights(
             model: Any = AutoModelForCausalLM.from_pretrained(
                 checkpoint,
                 dtype=dtype,
-                device_map="auto" if torch.cuda.device_count() > 1 else device,
+                device_map="auto" if spread else device,
                 quantization_config=_quantization(checkpoint, quantize, dtype),
                 local_files_only=True,
             )
@@ -123,7 +128,7 @@ def _parts(tensor: "torch.Tensor") -> Iterator["torch.Tensor"]:
 def _half_precision(device: str) -> "torch.dtype":
     import torch
 
-    bf16 = device == "cuda" and torch.cuda.is_bf16_supported()
+    bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported()
     return torch.bfloat16 if bf16 else torch.float16
 
 

@@ -17,7 +17,7 @@ _LISTS = ("conversations", "messages")
 _SPEAKERS = ("from", "role")
 _TEXTS = ("value", "content", "text")
 _CALLS = ("function_call", "tool_call")
-_ROLES: dict[str, Role] = {
+ROLE_OF_SPEAKER: dict[str, Role] = {
     "system": "system",
     **dict.fromkeys(("human", "user", "prompter"), "user"),
     **dict.fromkeys(("gpt", "chatgpt", "assistant", "bot", "chatbot", "model"), "assistant"),
@@ -80,13 +80,15 @@ def _read_turn(turn: Fields, number: int) -> Message:
     if speaker is None or text is None:
         raise turn.refused("it needs who speaks ('from') and what was said ('value')")
     name = turn.text(speaker).strip().lower()
-    if name not in _ROLES:
+    if name not in ROLE_OF_SPEAKER:
         raise turn.refused(
-            f"the speaker '{shown(name)}' is unknown", f"use one of {', '.join(_ROLES)}"
+            f"the speaker '{shown(name)}' is unknown", f"use one of {', '.join(ROLE_OF_SPEAKER)}"
         )
     content = turn.text(text)
     call = _call(content, number, turn) if name in _CALLS else None
-    return Message(_ROLES[name], "" if call else content, tool_calls=(call,) if call else ())
+    return Message(
+        ROLE_OF_SPEAKER[name], "" if call else content, tool_calls=(call,) if call else ()
+    )
 
 
 def _call(content: str, number: int, turn: Fields) -> ToolCall | None:

@@ -147,6 +147,15 @@ class Conversations:
 
         return await self._database.read(ask)
 
+    async def users(self) -> tuple[str, ...]:
+        """Name everybody who has conversations."""
+
+        async def ask(connection: Transaction) -> tuple[str, ...]:
+            query = select(conversations.c.user_id).distinct().order_by(conversations.c.user_id)
+            return tuple((await connection.execute(query)).scalars())
+
+        return await self._database.read(ask)
+
     async def rename(
         self, user: str, id: str, title: str, by: Literal["model", "person"] = "person"
     ) -> None:

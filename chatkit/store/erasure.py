@@ -111,6 +111,11 @@ class Erasure:
             await self._remove(ids, people, notes)
         return len(ids) + len(people)
 
+    async def are_erased(self, ids: Sequence[str]) -> frozenset[str]:
+        """Name those of some conversations that were deleted here once."""
+        erased = await self._keys.erased()
+        return frozenset(id for id in ids if self._is_in(erased, id))
+
     def _is_in(self, erased: frozenset[str], id: str) -> bool:
         return self._keys.pseudonym(id) in erased
 

@@ -1,0 +1,241 @@
+"""One run from a recipe to a result."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chatkit.errors import InputError, NotEnoughMemory
+from chatkit.finetuning.card import write_card
+from chatkit.finetuning.gathering import Files, gather
+from chatkit.finetuning.lineage import lineage_of, write_people
+from chatkit.finetuning.output import METRICS, SAMPLES, Output
+from chatkit.finetuning.planning import plan_steps
+from chatkit.finetuning.plots import plot_losses
+from chatkit.finetuning.questions import asked_questions
+from chatkit.finetuning.recipe import Recipe
+from chatkit.finetuning.report import DataReport
+from chatkit.finetuning.table import read_table
+from chatkit.loading.bases import Base, find_base
+from chatkit.scorers import scorer_of
+from chatkit.template import ChatTemplate
+from chatkit.tokenizer import read_tokenizer
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import Trainer
+
+    from chatkit.finetuning.training.arguments import Steps
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run left.
+
+    Args:
+        folder: where it is.
+        metrics: the figures at its end.
+        stopped_by: the signal that ended it early; None when it came to its end.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+    stopped_by: str | None = None
+
+
+def run(recipe: Recipe, *, resume: bool = False, say: Say = print) -> Result:
+    """Tune a model as a recipe says.
+
+    Args:
+        recipe: what to do.
+        resume: go on from the last checkpoint in the output folder.
+        say: takes lines for a person.
+
+    Raises:
+        InputError: the data, the output folder or an option cannot be used.
+        NotEnoughMemory: not even one row at a time fits.
+        TrainingDiverged: the loss is no number any more.
+        DiskFull: a checkpoint or the result cannot be written.
+    """
+    base = find_base(recipe.base)
+    template = template_of(base)
+    output = Output(recipe)
+    checkpoint = output.prepare(resume=resume)
+    files, report = gather(recipe, template, output.data)
+    say(_data_sentence(report))
+    output.write_json("data/report.json", report.as_json())
+    write_people(report, output.folder)
+    output.write_lineage(lineage_of(recipe, base, template, files, report))
+    return _Run(recipe, base, template, output, files, report, say).train(checkpoint)
+
+
+def template_of(base: Base) -> ChatTemplate:
+    """Give the template by which a base is trained, which is the one that it is served with."""
+    source = base.entry.template.jinja if base.entry else None
+    return ChatTemplate(read_tokenizer(base.tokenizer), source)
+
+
+class _Run:
+    def __init__(
+        self,
+        recipe: Recipe,
+        base: Base,
+        template: ChatTemplate,
+        output: Output,
+        files: Files,
+        report: DataReport,
+        say: Say,
+    ) -> None:
+        self._recipe = recipe
+        self._base = base
+        self._template = template
+        self._output = output
+        self._report = report
+        self._say = say
+        self._train = read_table(files.train)
+        self._held_out = self._held_out_rows(read_table(files.held_out))
+
+    def train(self, checkpoint: Path | None) -> Result:
+        from chatkit.finetuning.training.callbacks import Signals
+
+        signals = Signals()
+        steps = plan_steps(self._recipe, self._base)
+        with signals.listening():
+            trainer = self._trained(steps, checkpoint, signals)
+        return self._finish(trainer, signals.heard)
+
+    def _trained(self, steps: "Steps", checkpoint: Path | None, signals: Any) -> "Trainer":
+        """Train; where memory runs out, go on with half as many rows at once."""
+        from chatkit.engines.weights import return_memory
+        from chatkit.finetuning.output import last_checkpoint
+        from chatkit.finetuning.training.watched import is_out_of_memory
+
+        while True:
+            trainer = self._trainer(steps, signals)
+            if checkpoint is None:
+                trainer.evaluate()
+            try:
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+                return trainer
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if steps.micro_batch == 1:
+                    raise NotEnoughMemory(
+                        "Not even one row at a time fits into memory; lower data.longest, or "
+                        "set train.checkpointing to true or quantize to int4."
+                    ) from error
+            del trainer
+            return_memory()
+            steps = steps.halved()
+            checkpoint = last_checkpoint(self._output.checkpoints)
+            self._say(
+                f"Memory ran out; going on with {steps.micro_batch} rows at once, "
+                f"{steps.accumulation} times per step."
+            )
+
+    def _trainer(self, steps: "Steps", signals: Any) -> "Trainer":
+        from transformers import AutoTokenizer, EarlyStoppingCallback, PrinterCallback, set_seed
+
+        from chatkit.finetuning.training.callbacks import Narrator
+        from chatkit.finetuning.training.job import Job
+        from chatkit.finetuning.training.methods import trainer_of
+        from chatkit.finetuning.training.weights import load_base
+        from chatkit.loading.quiet import quiet_libraries
+
+        set_seed(self._recipe.train.seed)
+        narrator = Narrator(self._say, self._output.folder / METRICS)
+        callbacks = [narrator, self._questions(), signals]
+        if patience := self._recipe.measure.patience:
+            callbacks.append(EarlyStoppingCallback(patience))
+        job = Job(
+            recipe=self._recipe,
+            base=self._base,
+            template=self._template,
+            tokenizer=AutoTokenizer.from_pretrained(self._base.tokenizer),
+            model=load_base(self._recipe, self._base),
+            train=self._train,
+            held_out=self._held_out,
+            folder=self._output.checkpoints,
+            steps=steps,
+            callbacks=callbacks,
+        )
+        with quiet_libraries():
+            trainer = trainer_of(job)
+        trainer.remove_callback(PrinterCallback)
+        narrator.trainer = trainer
+        return trainer
+
+    def _questions(self) -> Any:
+        from chatkit.finetuning.training.asking import greedy_answers
+        from chatkit.finetuning.training.callbacks import Questions
+
+        measure, template = self._recipe.measure, self._template
+        prompts, texts, references = asked_questions(self._recipe, template, self._held_out)
+        return Questions(
+            lambda model: greedy_answers(model, template, prompts, measure.answer_tokens),
+            texts,
+            references,
+            scorer_of(measure.scorer) if measure.scorer else None,
+            self._say,
+            self._output.folder / SAMPLES,
+        )
+
+    def _held_out_rows(self, table: "Dataset") -> "Dataset":
+        if len(table) == 0:
+            raise InputError(
+                "No row is held out, so nothing could be measured; give more data, or raise "
+                "data.held_out."
+            )
+        return table.select(range(min(len(table), self._recipe.measure.rows)))
+
+    def _finish(self, trainer: "Trainer", heard: str | None) -> Result:
+        """Measure, and write what is left; a run that was stopped has its checkpoint only."""
+        if heard:
+            self._say(f"Stopped by {heard}; go on with --resume.")
+            return Result(self._output.folder, {}, heard)
+        trainer.evaluate()
+        if not trainer.is_world_process_zero():
+            return Result(self._output.folder, {})
+        self._output.save(trainer.model, trainer.processing_class, self._template)
+        figures = self._output.metrics()
+        metrics = _last_figures(figures)
+        self._output.write_json("result.json", metrics)
+        plot_losses(figures, self._output.folder / "loss.png")
+        write_card(self._recipe, self._base, self._report, figures, self._output.folder)
+        self._say(f"The result is in {self._output.folder}; open it with chatkit.load().")
+        return Result(self._output.folder, metrics)
+
+
+def _last_figures(figures: list[dict[str, Any]]) -> dict[str, Any]:
+    """Give the last value of each figure, and the first of what was held out."""
+    last = {name: value for line in figures for name, value in line.items()}
+    first: dict[str, Any] = {}
+    for line in figures:
+        for name, value in line.items():
+            if name.startswith("eval_"):
+                first.setdefault(f"first_{name}", value)
+    return {**last, **first}
+
+
+def _data_sentence(report: DataReport) -> str:
+    forms = ", ".join(f"{name} as {form}" for name, form in report.formats.items())
+    left = [
+        f"{count} {name}"
+        for name, count in (
+            ("refused", len(report.refused)),
+            ("duplicates", report.duplicates),
+            ("too long", len(report.too_long)),
+            ("cut", report.cut),
+            ("over the token budget", report.over_budget),
+        )
+        if count
+    ]
+    share = report.trained_tokens / max(1, report.tokens)
+    return (
+        f"Read {forms}: {report.train} rows to train on with {report.tokens:,} tokens, of which "
+        f"{share:.0%} are trained; {report.held_out} held out"
+        + (f"; {', '.join(left)}." if left else ".")
+    )

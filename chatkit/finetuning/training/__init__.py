@@ -1,0 +1,1 @@
+"""The trainers: TRL's, given our own token ids, and watched."""

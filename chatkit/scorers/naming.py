@@ -1,0 +1,90 @@
+"""Finds a scorer by what a YAML file says of it."""
+
+import importlib.util
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from chatkit.errors import InputError
+from chatkit.scorers.checking import json_schema, keywords, length, regex
+from chatkit.scorers.comparing import contains, exact, number
+from chatkit.scorers.score import Score, Scorer
+
+
+def scorer_of(said: Mapping[str, Any]) -> Scorer:
+    """Make the scorer that `{"kind": …, options}` names.
+
+    Several in one `{"kind": "mean", "of": […]}` are averaged. `{"kind": "python", "path":
+    "file.py", "function": "score"}` is one of your own, called as `chatkit.scorers.Scorer` says.
+
+    Raises:
+        InputError: the kind is unknown, or an option is.
+    """
+    options = dict(said)
+    kind = options.pop("kind", None)
+    if kind not in SCORERS:
+        raise InputError(f"The scorer's kind is {kind!r}; use one of {', '.join(sorted(SCORERS))}.")
+    make = SCORERS[kind]
+    try:
+        inspect.signature(make).bind(**options)
+    except TypeError as error:
+        raise InputError(f"The scorer {kind} {error}; correct its options.") from None
+    return make(**options)
+
+
+def mean(of: Sequence[Mapping[str, Any]]) -> Scorer:
+    """Average several scorers.
+
+    Raises:
+        InputError: there are none, or one of them is unknown.
+    """
+    scorers = [scorer_of(one) for one in of]
+    if not scorers:
+        raise InputError("The scorer mean is of no scorers; give at least one.")
+
+    def score(question: str, answer: str, reference: str | None) -> Score:
+        scores = [scorer(question, answer, reference) for scorer in scorers]
+        said = "; ".join(one.explanation for one in scores if one.explanation)
+        return Score(sum(one.value for one in scores) / len(scores), said)
+
+    return score
+
+
+def python(path: str, function: str = "score") -> Scorer:
+    """Take a scorer from a Python file, which is run: use files that you trust.
+
+    Raises:
+        InputError: the file or the function in it is not there, or the file fails.
+    """
+    file = Path(path)
+    specification = importlib.util.spec_from_file_location(f"scorer_{file.stem}", file)
+    if specification is None or specification.loader is None or not file.is_file():
+        raise InputError(f"There is no Python file {path}; check the scorer's path.")
+    module = importlib.util.module_from_spec(specification)
+    try:
+        specification.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"The scorer's file {path} fails ({error}); correct it.") from error
+    found = module.__dict__.get(function)
+    if not callable(found):
+        raise InputError(f"{path} has no function {function!r}; name one that it has.")
+
+    def score(question: str, answer: str, reference: str | None) -> Score:
+        value = found(question, answer, reference)
+        return value if isinstance(value, Score) else Score(float(value))
+
+    return score
+
+
+SCORERS: dict[str, Callable[..., Scorer]] = {
+    "exact": exact,
+    "contains": contains,
+    "number": number,
+    "regex": regex,
+    "json_schema": json_schema,
+    "length": length,
+    "keywords": keywords,
+    "mean": mean,
+    "python": python,
+}
