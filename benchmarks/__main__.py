@@ -7,6 +7,7 @@ from benchmarks import (
     context,
     cuda,
     embedded,
+    options,
     pool,
     prefix,
     research,
@@ -30,6 +31,7 @@ ALL = {
     "proxy": wire.beside_litellm,
     "pool": pool.killed,
     "affinity": pool.affinity,
+    "options": options.run,
     "cuda": cuda.run,
 }
 

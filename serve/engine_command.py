@@ -20,6 +20,12 @@ def engine(
         typer.Option(help="What callers must show as a bearer.", envvar="CHATKIT_SERVE_API_KEY"),
     ] = None,
     context: Annotated[int | None, typer.Option(help="The window in tokens.")] = None,
+    speculate: Annotated[
+        bool, typer.Option("--speculate", help="Guess tokens from the text before; embedded only.")
+    ] = False,
+    kv_cache: Annotated[str, typer.Option(help="f16 or q8_0, half the memory; embedded only.")] = (
+        "f16"
+    ),
     quantize: Annotated[str | None, typer.Option(help="int8 or int4, @transformers only.")] = None,
     max_concurrent_requests: Annotated[
         int, typer.Option(min=1, help="The next request is refused with 429.")
@@ -56,6 +62,7 @@ def engine(
     """
     from typing import cast
 
+    from chatkit.engines.llamacpp_server import CacheType, EmbeddedOptions
     from chatkit.engines.opening import LoadOptions, open_engine
     from chatkit.engines.weights import Quantize
     from chatkit.telemetry import set_up_logging
@@ -63,12 +70,19 @@ def engine(
     from serve.wire.running import run
     from serve.wire.service import WireService
 
+    if kv_cache not in ("f16", "q8_0"):
+        raise InputError(f"kv-cache is {kv_cache!r}; use f16 or q8_0.")
     if quantize not in (None, "int8", "int4"):
         raise InputError(f"quantize is {quantize!r}; use int8 or int4.")
     set_up_logging()
     opened = open_engine(
         model,
-        LoadOptions(cast(Quantize | None, quantize), context, adapters=_adapters(adapter or [])),
+        LoadOptions(
+            cast(Quantize | None, quantize),
+            context,
+            adapters=_adapters(adapter or []),
+            embedded=EmbeddedOptions(speculate, cast(CacheType, kv_cache)),
+        ),
     )
     total = max_total_tokens or opened.context
     if total > opened.context:

@@ -11,7 +11,13 @@ from pathlib import Path
 from chatkit.engine import Chance, Delta, Finish, Usage, WrittenToken, answer_room
 from chatkit.engines.admission import Admission, Release
 from chatkit.engines.bridge import Bridge
-from chatkit.engines.llamacpp_server import SLOTS, Chunk, LlamaCppServer, start_llamacpp
+from chatkit.engines.llamacpp_server import (
+    SLOTS,
+    Chunk,
+    EmbeddedOptions,
+    LlamaCppServer,
+    start_llamacpp,
+)
 from chatkit.errors import ChatkitError, EngineError, InputError, Unsupported
 from chatkit.prompt import Prompt
 from chatkit.sampling import Sampling
@@ -34,6 +40,7 @@ class LlamaCppEngine:
         adapters: GGUF files of adapters, by their names.
         default_adapter: the adapter that answers where none is chosen; None for the base.
         slots: how many requests run at once.
+        options: what it does beside what it must.
 
     Raises:
         ModelFileError: llama.cpp cannot load a file.
@@ -49,6 +56,7 @@ class LlamaCppEngine:
         adapters: Mapping[str, Path] | None = None,
         default_adapter: str | None = None,
         slots: int = SLOTS,
+        options: EmbeddedOptions | None = None,
     ) -> None:
         self.name = name
         self.template = template
@@ -59,8 +67,9 @@ class LlamaCppEngine:
         self._gguf = gguf
         self._files = dict(adapters or {})
         self._default_adapter = default_adapter
+        self._options = options
         self._changing = threading.Lock()
-        self.server: LlamaCppServer | None = start_llamacpp(gguf, context, slots, self._files)
+        self.server: LlamaCppServer | None = self._start(self._files)
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix=f"llamacpp-{name}")
 
     @property
@@ -128,9 +137,13 @@ class LlamaCppEngine:
     def _replace_server(self, files: dict[str, Path]) -> None:
         with self._changing:
             old = self._running()
-            self.server = start_llamacpp(self._gguf, self.context, self.admission.slots, files)
+            self.server = self._start(files)
             self._files = files
             old.retire()
+
+    def _start(self, files: Mapping[str, Path]) -> LlamaCppServer:
+        slots = self.admission.slots
+        return start_llamacpp(self._gguf, self.context, slots, files, self._options)
 
     def _chosen(self, adapter: str | None) -> str | None:
         chosen = adapter or self._default_adapter

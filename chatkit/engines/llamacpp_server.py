@@ -3,8 +3,9 @@
 import secrets
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from chatkit.errors import ModelFileError
 from chatkit.hardware import core_count
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from xllamacpp import Server
 
 Chunk = dict[str, Any]
+CacheType = Literal["f16", "q8_0"]
 Handle = Callable[[Chunk, Callable[[Chunk], bool]], None]
 """Works on a request until it is done or the function that hears each chunk says True."""
 
@@ -22,6 +24,20 @@ SLOTS = 4
 BATCH_TOKENS = 256
 # Old conversations' states wait in memory for their next turn, in MiB.
 IDLE_CACHE_MIB = 64
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedOptions:
+    """What the embedded engine does beside what it must; `docs/serving.md` says what each pays.
+
+    Args:
+        speculate: guess the next tokens from what was read and written before, and check several
+            at once (n-gram lookup); the text stays what the model says.
+        kv_cache: how the window is kept in memory; 8 bits take half of it, and change the text.
+    """
+
+    speculate: bool = False
+    kv_cache: CacheType = "f16"
 
 
 class LlamaCppServer:
@@ -79,7 +95,11 @@ class LlamaCppServer:
 
 
 def start_llamacpp(
-    gguf: Path, context: int, slots: int = SLOTS, adapters: Mapping[str, Path] | None = None
+    gguf: Path,
+    context: int,
+    slots: int = SLOTS,
+    adapters: Mapping[str, Path] | None = None,
+    options: EmbeddedOptions | None = None,
 ) -> LlamaCppServer:
     """Start llama.cpp's server inside this process.
 
@@ -90,6 +110,7 @@ def start_llamacpp(
         context: the window in tokens, shared by all requests.
         slots: how many requests run at once.
         adapters: GGUF files of adapters, by their names.
+        options: what it does beside what it must.
 
     Raises:
         ModelFileError: llama.cpp cannot load a file.
@@ -112,6 +133,7 @@ def start_llamacpp(
     parameters.ui = False
     parameters.api_keys = [secrets.token_hex()]
     parameters.verbosity = -1
+    _set_options(parameters, options or EmbeddedOptions())
     files = dict(adapters or {})
     if files:
         from xllamacpp import CommonAdapterLoraInfo
@@ -128,3 +150,12 @@ def start_llamacpp(
             "kind: pull the model again."
         ) from None
     return LlamaCppServer(server, {name: place for place, name in enumerate(files)})
+
+
+def _set_options(parameters: Any, options: EmbeddedOptions) -> None:
+    from xllamacpp import common_speculative_type, ggml_type
+
+    if options.speculate:
+        parameters.speculative.types = [common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_MOD]
+    if options.kv_cache == "q8_0":
+        parameters.cache_type_k = parameters.cache_type_v = ggml_type.GGML_TYPE_Q8_0

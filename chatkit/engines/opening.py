@@ -11,6 +11,7 @@ from chatkit.adapters.reading import Adapter, is_adapter, read_adapter
 from chatkit.catalogue import Entry, entry_of, find
 from chatkit.engine import NEUTRAL, Engine
 from chatkit.engines.llamacpp import LlamaCppEngine
+from chatkit.engines.llamacpp_server import EmbeddedOptions
 from chatkit.engines.pool.configuration import Server
 from chatkit.engines.pool.engine import open_pool
 from chatkit.engines.remote.opening import Local, open_openai, open_tgi
@@ -40,6 +41,7 @@ class LoadOptions:
             8,192 and no more than fits into a quarter of the free memory.
         force: load even when the estimate says that it does not fit.
         adapters: names and folders of LoRA adapters, of which a request may choose one.
+        embedded: what the embedded engine does beside what it must.
         api_key: what is shown to a server; None takes the one of the environment.
     """
 
@@ -47,6 +49,7 @@ class LoadOptions:
     context: int | None = None
     force: bool = False
     adapters: tuple[tuple[str, Path], ...] = ()
+    embedded: EmbeddedOptions = field(default_factory=EmbeddedOptions)
     api_key: str | None = field(default=None, repr=False)
 
 
@@ -96,10 +99,11 @@ def _open_server(server: Server) -> Engine:
 
 
 def _refuse_load_options(name: str, options: LoadOptions) -> None:
-    if options.quantize or options.context or options.adapters:
+    loading = (options.quantize, options.context, options.adapters)
+    if any(loading) or options.embedded != EmbeddedOptions():
         raise Unsupported(
-            f"How {name} is loaded is the server's to say; leave quantize, context and adapters "
-            "out, or give them to the server."
+            f"How {name} is loaded is the server's to say; leave quantize, context, adapters and "
+            "the embedded engine's options out, or give them to the server."
         )
 
 
@@ -218,6 +222,7 @@ def _open_gguf(
         _defaults(entry),
         {each: adapter_for_llamacpp(one, gguf) for each, one in adapters.items()},
         adapter.name if adapter else None,
+        options=options.embedded,
     )
 
 
@@ -229,6 +234,11 @@ def _open_checkpoint(
     options: LoadOptions,
     adapter: Adapter | None = None,
 ) -> Engine:
+    if options.embedded != EmbeddedOptions():
+        raise Unsupported(
+            f"Speculation and the kinds of cache are the embedded engine's, and {name} runs on "
+            "transformers; leave them out, or name @llamacpp."
+        )
     if options.context is not None:
         raise Unsupported(
             f"The window of {name} is the model's own; only the embedded engine takes a context."

@@ -28,12 +28,14 @@ class Tokens(NamedTuple):
     """A row as its trainer takes it.
 
     Args:
+        row: the row, without what was cut.
         columns: the ids by the names that trainers give them.
         length: tokens of the whole row, of its longer side where it has two.
         trained: how many of them are trained.
         cut: how many messages were left out at its beginning.
     """
 
+    row: Row
     columns: dict[str, object]
     length: int
     trained: int
@@ -94,7 +96,8 @@ class Masker:
         trained = sum(label != IGNORED for label in labels)
         if trained == 0:
             raise TemplateError("no token of it would be trained")
-        return Tokens({"input_ids": list(masked.ids), "labels": labels}, len(labels), trained)
+        columns: dict[str, object] = {"input_ids": list(masked.ids), "labels": labels}
+        return Tokens(row, columns, len(labels), trained)
 
     def _pair(self, row: Pair) -> Tokens:
         prompt, chosen = self._answered(row.asked, row.chosen)
@@ -105,7 +108,7 @@ class Masker:
             "rejected_ids": rejected,
         }
         longer = max(len(chosen), len(rejected))
-        return Tokens(columns, len(prompt) + longer, len(chosen) + len(rejected))
+        return Tokens(row, columns, len(prompt) + longer, len(chosen) + len(rejected))
 
     def _thumb(self, row: Thumb) -> Tokens:
         prompt, answer = self._answered(row.asked, row.answer)
@@ -114,7 +117,7 @@ class Masker:
             "completion_ids": answer,
             "label": row.liked,
         }
-        return Tokens(columns, len(prompt) + len(answer), len(answer))
+        return Tokens(row, columns, len(prompt) + len(answer), len(answer))
 
     def _question(self, row: Question) -> Tokens:
         prompt = list(self.template.render(row.asked))
@@ -123,7 +126,7 @@ class Masker:
             "question": row.asked[-1].content,
             "reference": row.reference or "",
         }
-        return Tokens(columns, len(prompt), 0)
+        return Tokens(row, columns, len(prompt), 0)
 
     def _answered(self, asked: tuple[Message, ...], answer: Message) -> tuple[list[int], list[int]]:
         """Cut a conversation where its last answer begins, and end with that answer's end."""

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
     from chatkit.template import ChatTemplate
 
-RECIPE, METRICS, SAMPLES, CHECKPOINTS = "recipe.yaml", "metrics.jsonl", "answers.jsonl", "checkpoints"
+RECIPE, METRICS, SAMPLES, CHECKPOINTS = (
+    "recipe.yaml",
+    "metrics.jsonl",
+    "answers.jsonl",
+    "checkpoints",
+)
 
 
 class Output:

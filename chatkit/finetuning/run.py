@@ -101,7 +101,8 @@ class _Run:
         from chatkit.finetuning.training.callbacks import Signals
 
         signals = Signals()
-        steps = plan_steps(self._recipe, self._base)
+        share = self._report.trained_tokens / max(1, self._report.tokens)
+        steps = plan_steps(self._recipe, self._base, share)
         with signals.listening():
             trainer = self._trained(steps, checkpoint, signals)
         return self._finish(trainer, signals.heard)

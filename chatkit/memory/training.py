@@ -53,6 +53,7 @@ class Training:
         length: tokens of one example.
         batch: examples in one micro-batch.
         checkpointing: whether activations are computed again instead of kept.
+        trained_share: the share of tokens whose logits are computed; plain trainers compute all.
 
     Raises:
         InputError: a number is below one.
@@ -63,6 +64,7 @@ class Training:
     length: int = 1024
     batch: int = 1
     checkpointing: bool = True
+    trained_share: float = 1.0
 
     def __post_init__(self) -> None:
         numbers = {"rank": self.rank, "length": self.length, "batch": self.batch}
@@ -194,5 +196,5 @@ def _activations(architecture: Architecture, training: Training, kind: Kind) -> 
         layers = architecture.layers * architecture.hidden * base + 2 * layer
     else:
         layers = architecture.layers * layer
-    per_token = layers + _LOGITS[base] * architecture.vocabulary
+    per_token = layers + round(_LOGITS[base] * architecture.vocabulary * training.trained_share)
     return training.length * training.batch * per_token * _HEAP[kind]

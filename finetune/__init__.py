@@ -1,0 +1,1 @@
+"""The command line for fine-tuning; the library is `chatkit.finetuning`."""

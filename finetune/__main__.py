@@ -1,0 +1,36 @@
+"""`python -m finetune`: from conversations to an adapter that one can trust."""
+
+import sys
+
+import typer
+
+from chatkit.errors import ChatkitError, InputError
+from finetune.adapter_commands import who
+from finetune.plan_command import plan
+from finetune.preview_command import preview
+from finetune.train_commands import METHODS, train_command
+
+app = typer.Typer(
+    name="finetune",
+    help="Tune a model by a recipe; prove what is trained; bring the result to where it serves.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for method, help_ in METHODS.items():
+    app.command(name=method, help=help_)(train_command(method))
+for command in (plan, preview, who):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; a known error is one sentence on stderr, never a stack trace."""
+    try:
+        app()
+    except ChatkitError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2 if isinstance(error, InputError) else 1)
+
+
+if __name__ == "__main__":
+    main()
