@@ -147,6 +147,7 @@ class MeasureOptions(Options):
         scorer: how its answers are scored, see `chatkit.scorers`; None shows them only.
         answer_tokens: the longest answer.
         patience: stop when held-out loss has not fallen for so many measurements; None never.
+        unrelated: examples of what must not change; their perplexity is told before and after.
     """
 
     title = "measure"
@@ -157,6 +158,12 @@ class MeasureOptions(Options):
     scorer: dict[str, Any] | None = None
     answer_tokens: Count = 64
     patience: Count | None = None
+    unrelated: Source | None = None
+
+    @field_validator("unrelated", mode="before")
+    @classmethod
+    def _as_source(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
 
 
 class PreferenceOptions(Options):
@@ -268,8 +275,14 @@ class Recipe(Options):
                 "Quantised weights cannot be trained themselves; leave quantize out, or choose an "
                 "adapter kind such as lora."
             )
-        if self.method == "grpo" and self.reinforce is None:
-            raise InputError("The recipe has no reinforce; add it with a reward.")
+        if self.method == "grpo":
+            if self.reinforce is None:
+                raise InputError("The recipe has no reinforce; add it with a reward.")
+            if self.train.batch % self.reinforce.answers:
+                raise InputError(
+                    f"A step of {self.train.batch} rows is not a whole number of groups of "
+                    f"{self.reinforce.answers} answers; set train.batch to a multiple of it."
+                )
         if self.method == "distill" and self.adapter.kind != "full":
             raise InputError("A student is trained whole; set adapter.kind to full.")
         return self

@@ -143,7 +143,6 @@ class _Run:
         from chatkit.finetuning.training.callbacks import Narrator
         from chatkit.finetuning.training.job import Job
         from chatkit.finetuning.training.methods import trainer_of
-        from chatkit.finetuning.training.weights import load_base
         from chatkit.loading.quiet import quiet_libraries
 
         set_seed(self._recipe.train.seed)
@@ -156,7 +155,6 @@ class _Run:
             base=self._base,
             template=self._template,
             tokenizer=AutoTokenizer.from_pretrained(self._base.tokenizer),
-            model=load_base(self._recipe, self._base),
             train=self._train,
             held_out=self._held_out,
             folder=self._output.checkpoints,

@@ -46,16 +46,18 @@ class Narrator(TrainerCallback):  # type: ignore[misc]
         line = {"step": state.global_step, "seconds": round(seconds, 2), "tokens": tokens, **logs}
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        self._say(self._sentence(state, logs, seconds, tokens))
+        if sentence := self._sentence(state, logs, seconds, tokens):
+            self._say(sentence)
 
     def _sentence(self, state: Any, logs: Any, seconds: float, tokens: int) -> str:
         done, total = state.global_step, state.max_steps
-        shown = [f"step {done}/{total}"]
-        shown += [f"{name} {logs[key]:.4g}" for key, name in _SHOWN.items() if key in logs]
+        shown = [f"{name} {logs[key]:.4g}" for key, name in _SHOWN.items() if key in logs]
+        if not shown:
+            return ""
         if "loss" in logs and tokens:
             left = (total - done) * seconds / max(1, done - self._first)
             shown += [f"{tokens / seconds:.0f} tokens/s", f"{_duration(left)} left"]
-        return ", ".join(shown)
+        return ", ".join([f"step {done}/{total}", *shown])
 
 
 _SHOWN = {
@@ -124,7 +126,7 @@ class Questions(TrainerCallback):  # type: ignore[misc]
         if scores:
             self.say(f"  answers score {sum(scores) / len(scores):.2f} of 1")
         first = samples[0]
-        self.say(f"  {first.question.splitlines()[0][:60]!r} -> {first.answer[:100]!r}")
+        self.say(f"  {first.question.splitlines()[-1][:60]!r} -> {first.answer[:100]!r}")
 
     def _score(self, question: str, answer: str, reference: str | None) -> float | None:
         return None if self.scorer is None else self.scorer(question, answer, reference).value

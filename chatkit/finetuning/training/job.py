@@ -15,7 +15,7 @@ from chatkit.template import ChatTemplate
 if TYPE_CHECKING:
     from datasets import Dataset
     from peft import LoraConfig
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+    from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,6 @@ class Job:
         base: what is tuned.
         template: the base's.
         tokenizer: the base's, as transformers reads it.
-        model: the base's weights, without an adapter.
         train: rows to train on.
         held_out: rows to measure on.
         folder: of checkpoints.
@@ -39,7 +38,6 @@ class Job:
     base: Base
     template: ChatTemplate
     tokenizer: "PreTrainedTokenizerBase"
-    model: "PreTrainedModel"
     train: "Dataset"
     held_out: "Dataset"
     folder: Path

@@ -10,6 +10,7 @@ from chatkit.finetuning.training.job import Job
 from chatkit.finetuning.training.losses import needed_logits, negative_log_likelihood
 from chatkit.finetuning.training.rows import Joiner, packed_rows
 from chatkit.finetuning.training.watched import Watched
+from chatkit.finetuning.training.weights import load_base
 
 
 class SupervisedTrainer(Watched, SFTTrainer):
@@ -67,7 +68,7 @@ def supervised_trainer(job: Job) -> SupervisedTrainer:
         job.held_out["length"][:], capacity, packing=packing, first=len(job.train)
     )
     return SupervisedTrainer(
-        model=job.model,
+        model=load_base(recipe, job.base),
         args=SFTConfig(**job.arguments(len(train)), dataset_kwargs={"skip_prepare_dataset": True}),
         train_dataset=train,
         eval_dataset=held_out,

@@ -4,9 +4,10 @@ import os
 from typing import TYPE_CHECKING
 
 from chatkit.engines.weights import best_device, load_weights
-from chatkit.errors import InputError
+from chatkit.errors import InputError, Unsupported
 from chatkit.finetuning.recipe import AdapterOptions, Recipe
 from chatkit.loading.bases import Base
+from chatkit.loading.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -22,7 +23,35 @@ def load_base(recipe: Recipe, base: Base) -> "PreTrainedModel":
     if recipe.adapter.kind == "full":
         # Optimisers lose small changes of 16-bit weights; autocast computes with 16 bits anyway.
         model = model.float()
+    return _ready(model, base)
+
+
+def load_scorer(recipe: Recipe, base: Base) -> "PreTrainedModel":
+    """Load a base with a head that gives one number for a whole conversation.
+
+    Raises:
+        Unsupported: it is to be quantised.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    if recipe.quantize:
+        raise Unsupported("A reward model cannot be trained on quantised weights; leave it out.")
+    bf16 = training_device().startswith("cuda") and torch.cuda.is_bf16_supported()
+    with quiet_libraries():
+        model = AutoModelForSequenceClassification.from_pretrained(
+            base.checkpoint,
+            num_labels=1,
+            dtype=torch.bfloat16 if bf16 and recipe.adapter.kind != "full" else torch.float32,
+            local_files_only=True,
+        )
+    return _ready(model.to(training_device()), base)
+
+
+def _ready(model: "PreTrainedModel", base: Base) -> "PreTrainedModel":
     model.config.use_cache = False
+    # PEFT writes this name into the adapter, as that of its base.
+    model.config.name_or_path = model.name_or_path = base.public_name
     return model.train()
 
 
@@ -55,7 +84,7 @@ def lora_configuration(
             f"{base.name} has no layer {', '.join(sorted(strange))}; its targets are "
             f"{', '.join(known)}."
         )
-    configuration = LoraConfig(
+    return LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha or 2 * options.rank,
         lora_dropout=options.dropout,
@@ -64,5 +93,3 @@ def lora_configuration(
         use_dora=options.kind == "dora",
         task_type=task,
     )
-    configuration.base_model_name_or_path = base.public_name
-    return configuration
