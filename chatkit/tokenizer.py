@@ -85,6 +85,12 @@ class Tokenizer:
         """How many ids there are, added tokens included."""
         return int(self._first.get_vocab_size())
 
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """The ids by the texts of tokens, added tokens included."""
+        found: dict[str, int] = self._first.get_vocab()
+        return found
+
     def encode(self, text: str, *, begins: bool = True) -> list[Token]:
         """Turn plain text into tokens; a control token's spelling is text like any other.
 

@@ -45,6 +45,7 @@ def train_command(method: Method) -> Callable[..., None]:
                 f"{recipe} is a recipe for {read.method}; run `python -m finetune {read.method} "
                 f"{recipe}`."
             )
+        _quiet()
         result = run(read, resume=resume, say=lambda line: typer.echo(line, err=True))
         if result.stopped_by:
             sys.exit(130)
@@ -61,6 +62,16 @@ def train_command(method: Method) -> Callable[..., None]:
       python -m finetune {method} recipe.yaml --resume
     """
     return command
+
+
+def _quiet() -> None:
+    """Keep what libraries say to their own developers off the screen."""
+    import logging
+    import warnings
+
+    warnings.simplefilter("ignore")
+    for name in ("transformers", "trl", "peft", "accelerate"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _example(method: Method) -> str:

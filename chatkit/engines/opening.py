@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from chatkit.adapters.gguf import adapter_for_llamacpp
-from chatkit.adapters.reading import Adapter, is_adapter, read_adapter
+from chatkit.adapters.reading import Adapter, check_adapter, is_adapter, read_adapter
 from chatkit.catalogue import Entry, entry_of, find
 from chatkit.engine import NEUTRAL, Engine
 from chatkit.engines.llamacpp import LlamaCppEngine
@@ -20,7 +20,7 @@ from chatkit.engines.transformers import TransformersEngine
 from chatkit.engines.weights import Quantize, load_weights
 from chatkit.errors import InputError, ModelFileError, UnknownModel, Unsupported
 from chatkit.hardware import probe
-from chatkit.loading.bases import Base, find_base
+from chatkit.loading.bases import Base, checksum_of, find_base
 from chatkit.loading.folder import folder_named, require_pulled, require_reference
 from chatkit.loading.materialise import materialise_tokenizer
 from chatkit.loading.progress import Silent
@@ -214,10 +214,13 @@ def _open_gguf(
             "quantised entry such as smollm2-135m-q4."
         )
     adapters = {**_read_adapters(options), **({adapter.name: adapter} if adapter else {})}
+    template = _template(tokenizer, entry)
+    for one in adapters.values():
+        check_adapter(one, name, str(template.identity))
     return LlamaCppEngine(
         name,
         gguf,
-        _template(tokenizer, entry),
+        template,
         _context(tokenizer, entry, options),
         _defaults(entry),
         {each: adapter_for_llamacpp(one, gguf) for each, one in adapters.items()},
@@ -245,6 +248,8 @@ def _open_checkpoint(
         )
     template = _template(tokenizer, entry)
     adapters = {**_read_adapters(options), **({adapter.name: adapter} if adapter else {})}
+    for one in adapters.values():
+        check_adapter(one, name, str(template.identity), checksum_of(checkpoint))
     folders = [one.folder for one in adapters.values()]
     model = load_weights(checkpoint, options.quantize, folders)
     defaults = _defaults(entry) if entry else _published_defaults(checkpoint)

@@ -15,7 +15,7 @@ from chatkit.finetuning.gathering import Files
 from chatkit.finetuning.recipe import Recipe
 from chatkit.finetuning.report import DataReport
 from chatkit.hardware import probe
-from chatkit.loading.bases import Base
+from chatkit.loading.bases import Base, checksum_of
 from chatkit.template import ChatTemplate
 
 FILE, PEOPLE = "lineage.json", "people.jsonl"
@@ -41,7 +41,7 @@ def lineage_of(
             "name": base.name,
             "public_name": base.public_name,
             "commit": base.commit,
-            "checksum": base.checksum,
+            "checksum": checksum_of(base.checkpoint),
             "quantize": recipe.quantize,
         },
         "template_identity": str(template.identity),

@@ -82,8 +82,15 @@ class Output:
         model: "PreTrainedModel | PeftModel",
         tokenizer: "PreTrainedTokenizerBase",
         template: "ChatTemplate",
+        base: str,
     ) -> None:
         """Write the weights, and the tokenizer with its template where TGI looks for it.
+
+        Args:
+            model: all of it, or an adapter.
+            tokenizer: the base's.
+            template: the base's.
+            base: the name that other tools know the base by.
 
         Raises:
             DiskFull: there is no room; checkpoints stay.
@@ -92,6 +99,7 @@ class Output:
 
         try:
             model.save_pretrained(self.folder)
+            _name_base(self.folder / "adapter_config.json", base)
             tokenizer.chat_template = template.source
             tokenizer.save_pretrained(self.folder, save_jinja_files=False)
         except Exception as error:
@@ -117,6 +125,14 @@ class Output:
         if not path.exists():
             return []
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def _name_base(configuration: Path, base: str) -> None:
+    """Put the base's name where PEFT wrote the folder that it was loaded from."""
+    if configuration.exists():
+        said = json.loads(configuration.read_text("utf-8"))
+        text = json.dumps({**said, "base_model_name_or_path": base}, indent=2)
+        configuration.write_text(text + "\n", "utf-8")
 
 
 def last_checkpoint(folder: Path) -> Path | None:

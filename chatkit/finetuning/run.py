@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from chatkit.errors import InputError, NotEnoughMemory
 from chatkit.finetuning.card import write_card
+from chatkit.finetuning.effects import preference_effects, thumb_effects, unrelated_effects
 from chatkit.finetuning.gathering import Files, gather
 from chatkit.finetuning.lineage import lineage_of, write_people
 from chatkit.finetuning.output import METRICS, SAMPLES, Output
@@ -198,14 +199,39 @@ class _Run:
         trainer.evaluate()
         if not trainer.is_world_process_zero():
             return Result(self._output.folder, {})
-        self._output.save(trainer.model, trainer.processing_class, self._template)
+        self._output.save(
+            trainer.model, trainer.processing_class, self._template, self._base.public_name
+        )
         figures = self._output.metrics()
-        metrics = _last_figures(figures)
+        metrics = {**_last_figures(figures), **self._effects(trainer.model)}
         self._output.write_json("result.json", metrics)
         plot_losses(figures, self._output.folder / "loss.png")
-        write_card(self._recipe, self._base, self._report, figures, self._output.folder)
+        write_card(self._recipe, self._base, self._report, [*figures, metrics], self._output.folder)
         self._say(f"The result is in {self._output.folder}; open it with chatkit.load().")
         return Result(self._output.folder, metrics)
+
+    def _effects(self, model: Any) -> dict[str, float]:
+        """Compare the result with its base, where it is an adapter that can be switched off."""
+        recipe, has_adapter = self._recipe, self._recipe.adapter.kind != "full"
+        found: dict[str, float] = {}
+        model.eval()
+        if has_adapter and recipe.method in ("dpo", "orpo"):
+            found |= preference_effects(model, self._held_out)
+        if has_adapter and recipe.method == "kto":
+            found |= thumb_effects(model, self._held_out)
+        if recipe.measure.unrelated and recipe.method != "reward":
+            found |= unrelated_effects(model, self._unrelated(), has_adapter=has_adapter)
+        for name, value in found.items():
+            self._say(f"{name.replace('_', ' ')}: {value:.4g}")
+        return found
+
+    def _unrelated(self) -> "Dataset":
+        recipe = self._recipe
+        data = recipe.data.model_copy(update={"train": (recipe.measure.unrelated,)})
+        other = recipe.model_copy(update={"method": "sft", "data": data})
+        files, _ = gather(other, self._template, self._output.data / "unrelated")
+        table = read_table(files.train)
+        return table.select(range(min(len(table), recipe.measure.rows)))
 
 
 def _last_figures(figures: list[dict[str, Any]]) -> dict[str, Any]:

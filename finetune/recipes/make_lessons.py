@@ -3,12 +3,29 @@
 Every lesson is drawn from small tables of facts, so that what is held out was never trained on.
 """
 
+import asyncio
 import json
 import random
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from chatkit.engine import complete
+from chatkit.engines.opening import open_engine
+from chatkit.messages import user
+from chatkit.prompt import build_prompt
+from chatkit.sampling import Sampling
+
+SUBJECTS = (
+    "tides", "bread", "chess", "volcanoes", "bees", "jazz", "glass", "maps", "tea", "rivers",
+    "the moon", "bicycles", "gardens", "sleep", "money", "paper", "rain", "music", "bridges",
+    "whales", "deserts", "salt", "clocks", "friendship", "libraries", "forests", "cooking",
+    "football", "trains", "languages", "painting", "snow", "dogs", "the heart", "cities",
+    "islands", "coffee", "photography", "mathematics", "dreams",
+)  # fmt: skip
+FORMS = ("Explain {}.", "Why do people care about {}?", "Give me one tip about {}.",
+         "What should a child know about {}?")  # fmt: skip
 
 CAPITALS = {
     "France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Japan": "Tokyo", "Egypt": "Cairo",
@@ -94,18 +111,26 @@ def questions() -> Iterator[dict[str, Any]]:
         yield {"prompt": question, "reference": answer}
 
 
-def talks() -> Iterator[dict[str, Any]]:
-    """Ordinary chats of several turns, for distillation and for measuring what must not change."""
-    known = facts()
-    for first, second in zip(known[::2], known[1::2], strict=True):
-        yield {
-            "messages": [
-                _turn("user", first[0]),
-                _turn("assistant", f"The answer is {first[2]}."),
-                _turn("user", second[0]),
-                _turn("assistant", f"That is {second[2]}."),
-            ]
-        }
+def ordinary() -> Iterator[dict[str, Any]]:
+    """Ask the untuned model about everyday subjects, for what must not change and for students."""
+    asked = [form.format(subject) for subject in SUBJECTS for form in FORMS]
+    for question, answer in zip(asked, asyncio.run(_answers(asked)), strict=True):
+        if answer:
+            yield {"messages": [_turn("user", question), _turn("assistant", answer)]}
+
+
+async def _answers(asked: Sequence[str]) -> list[str]:
+    engine = open_engine("smollm2-135m")
+    sampling = Sampling(temperature=0, max_tokens=80)
+
+    async def answer(question: str) -> str:
+        text, _ = await complete(engine, build_prompt(engine.template, [user(question)]), sampling)
+        # What was cut short ends with its last whole sentence.
+        return text[: text.rfind(".") + 1].strip()
+
+    answers = await asyncio.gather(*map(answer, asked))
+    await engine.close()
+    return answers
 
 
 def _short(answer: str) -> str:
@@ -138,7 +163,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lessons = {
         "json_answers": json_answers(), "pairs": pairs(), "thumbs": thumbs(),
-        "questions": questions(), "talks": talks(),
+        "questions": questions(), "ordinary": ordinary(),
     }  # fmt: skip
     for name, rows in lessons.items():
         write(folder / f"{name}.jsonl", rows)

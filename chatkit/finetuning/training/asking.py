@@ -1,7 +1,7 @@
 """Asks the model that is being trained, greedily and all questions at once."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chatkit.template import ChatTemplate
 
@@ -12,7 +12,20 @@ if TYPE_CHECKING:
 def greedy_answers(
     model: "PreTrainedModel", template: ChatTemplate, prompts: Sequence[Sequence[int]], most: int
 ) -> list[str]:
-    """Give the likeliest answers to some prompts.
+    """Give the likeliest answers to some prompts, as text.
+
+    Args: as `greedy_ids`.
+    """
+    ends = _ends(template)
+    answers = greedy_ids(model, template, prompts, most)
+    decode = template.tokenizer.decode
+    return [decode([id for id in answer if id not in ends]) for answer in answers]
+
+
+def greedy_ids(
+    model: "PreTrainedModel", template: ChatTemplate, prompts: Sequence[Sequence[int]], most: int
+) -> list[list[int]]:
+    """Give the likeliest answers to some prompts, each with the token that ended it.
 
     Args:
         model: on any device; it is left in the mode that it was in.
@@ -22,16 +35,15 @@ def greedy_answers(
     """
     import torch
 
-    tokenizer = template.tokenizer
-    ends = sorted(token.id for token in tokenizer.control.values())
-    answers: list[str] = []
+    ends = _ends(template)
+    answers: list[list[int]] = []
     was_training, cached = model.training, model.config.use_cache
     model.eval()
     model.config.use_cache = True
     try:
         with torch.no_grad():
             for batch in _batches(prompts):
-                answers += _answer(model, batch, most, ends, tokenizer.decode)
+                answers += _answer(model, batch, most, ends)
     finally:
         model.config.use_cache = cached
         model.train(was_training)
@@ -47,8 +59,7 @@ def _answer(
     prompts: Sequence[Sequence[int]],
     most: int,
     ends: Sequence[int],
-    decode: Any,
-) -> list[str]:
+) -> list[list[int]]:
     import torch
 
     width = max(map(len, prompts))
@@ -65,8 +76,9 @@ def _answer(
         eos_token_id=list(ends),
         pad_token_id=ends[0],
     )
-    texts: list[str] = []
-    for row in written[:, width:].tolist():
-        end = next((n for n, id in enumerate(row) if id in ends), len(row))
-        texts.append(decode(row[:end]))
-    return texts
+    rows = written[:, width:].tolist()
+    return [row[: next((n + 1 for n, id in enumerate(row) if id in ends), None)] for row in rows]
+
+
+def _ends(template: ChatTemplate) -> list[int]:
+    return sorted(token.id for token in template.tokenizer.control.values())

@@ -153,7 +153,7 @@ def _teacher(job: Job) -> "PreTrainedModel":
     base = find_base(wanted.teacher) if wanted.teacher else job.base
     source = base.entry.template.jinja if base.entry else None
     theirs = ChatTemplate(read_tokenizer(base.tokenizer), source).tokenizer
-    if theirs.definition != job.template.tokenizer.definition:
+    if theirs.vocabulary != job.template.tokenizer.vocabulary:
         raise InputError(
             f"The teacher {base.name} has another tokenizer than {job.base.name}, so their tokens "
             "cannot be compared; choose one of the same family."

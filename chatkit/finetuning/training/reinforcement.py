@@ -26,7 +26,9 @@ class _OwnPrompts(Watched):
 
     prompts: dict[str, list[int]]
 
-    def _tokenize_prompts(self, prompts: Sequence[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+    def _tokenize_prompts(
+        self, prompts: Sequence[str]
+    ) -> tuple[list[list[int]], None, dict[str, Any]]:
         return [self.prompts[prompt] for prompt in prompts], None, {}
 
 
@@ -109,9 +111,7 @@ def _of_model(job: Job, folder: Path) -> Reward:
     pad = job.tokenizer.pad_token_id or job.tokenizer.eos_token_id
     judge.config.pad_token_id = pad
 
-    def reward(
-        prompts: list[str], completion_ids: list[list[int]], **more: Any
-    ) -> list[float]:
+    def reward(prompts: list[str], completion_ids: list[list[int]], **more: Any) -> list[float]:
         whole = [[*asked[name], *ids] for name, ids in zip(prompts, completion_ids, strict=True)]
         width = max(map(len, whole))
         ids = torch.tensor([row + [pad] * (width - len(row)) for row in whole])

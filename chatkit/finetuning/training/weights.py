@@ -23,7 +23,7 @@ def load_base(recipe: Recipe, base: Base) -> "PreTrainedModel":
     if recipe.adapter.kind == "full":
         # Optimisers lose small changes of 16-bit weights; autocast computes with 16 bits anyway.
         model = model.float()
-    return _ready(model, base)
+    return _ready(model)
 
 
 def load_scorer(recipe: Recipe, base: Base) -> "PreTrainedModel":
@@ -45,13 +45,11 @@ def load_scorer(recipe: Recipe, base: Base) -> "PreTrainedModel":
             dtype=torch.bfloat16 if bf16 and recipe.adapter.kind != "full" else torch.float32,
             local_files_only=True,
         )
-    return _ready(model.to(training_device()), base)
+    return _ready(model.to(training_device()))
 
 
-def _ready(model: "PreTrainedModel", base: Base) -> "PreTrainedModel":
+def _ready(model: "PreTrainedModel") -> "PreTrainedModel":
     model.config.use_cache = False
-    # PEFT writes this name into the adapter, as that of its base.
-    model.config.name_or_path = model.name_or_path = base.public_name
     return model.train()
 
 
