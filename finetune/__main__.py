@@ -5,7 +5,7 @@ import sys
 import typer
 
 from chatkit.errors import ChatkitError, InputError
-from finetune.adapter_commands import who
+from finetune.adapter_commands import export, merge, verify, who
 from finetune.plan_command import plan
 from finetune.preview_command import preview
 from finetune.train_commands import METHODS, train_command
@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 for method, help_ in METHODS.items():
     app.command(name=method, help=help_)(train_command(method))
-for command in (plan, preview, who):
+for command in (plan, preview, merge, export, verify, who):
     app.command()(command)
 
 

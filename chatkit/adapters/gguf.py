@@ -1,4 +1,4 @@
-"""Writes a PEFT adapter in the form that llama.cpp reads.
+"""Writes a PEFT adapter in the form that llama.cpp reads, alone or merged into its base.
 
 Source: llama.cpp, convert_lora_to_gguf.py and src/llama-adapter.cpp, for the names of tensors and
 keys; PEFT, tuners/lora/layer.py, for the scale.
@@ -8,14 +8,14 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chatkit.adapters.reading import Adapter
 from chatkit.errors import ModelFileError, Unsupported
-from chatkit.loading.gguf import metadata, open_gguf
+from chatkit.loading.gguf import Storage, metadata, open_gguf, write_gguf
 from chatkit.settings import settings
 
 if TYPE_CHECKING:
@@ -107,10 +107,68 @@ def _read_base(path: Path, _changed: int) -> _Base:
 
 def _write(adapter: Adapter, base: _Base, target: Path) -> None:
     from gguf import GGUFWriter
+
+    config = _configuration(adapter)
+    alpha = float(config["lora_alpha"])
+    writer = GGUFWriter(target, base.architecture)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", alpha)
+    for matrix in _matrices(adapter, config, base):
+        rank = matrix.down.shape[0]
+        writer.add_tensor(f"{matrix.name}.lora_a", matrix.down)
+        # llama.cpp multiplies by alpha / rank; what differs from it goes into the matrix.
+        writer.add_tensor(f"{matrix.name}.lora_b", matrix.up * (rank / alpha))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def write_merged(adapter: Adapter, base: Path, target: Path, storage: Storage) -> None:
+    """Write a base with an adapter merged into it as one GGUF file.
+
+    Args:
+        adapter: a PEFT adapter.
+        base: the GGUF file of its base, best of 16 bits.
+        target: the file to write.
+        storage: its precision.
+
+    Raises:
+        Unsupported: the adapter is more than LoRA, or of an architecture that is not known here.
+        ModelFileError: it is broken, or was trained on another base.
+    """
+    facts = _read_base(base, base.stat().st_mtime_ns)
+    found = {one.name: one for one in _matrices(adapter, _configuration(adapter), facts)}
+
+    def change(name: str, weights: "NDArray[Any]") -> "NDArray[Any]":
+        matrix = found.get(name)
+        if matrix is None:
+            return weights
+        merged: NDArray[Any] = weights.astype("float32") + matrix.up @ matrix.down
+        return merged
+
+    write_gguf(base, target, storage, change)
+
+
+class _Matrix(NamedTuple):
+    """What an adapter adds to one matrix: `up @ down`, its scale included."""
+
+    name: str
+    down: "NDArray[Any]"
+    up: "NDArray[Any]"
+
+
+def _configuration(adapter: Adapter) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((adapter.folder / "adapter_config.json").read_text("utf-8"))
+    return found
+
+
+def _matrices(adapter: Adapter, config: Mapping[str, Any], base: _Base) -> Iterator[_Matrix]:
+    """Give what an adapter adds, with GGUF's names and order of rows."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    config = json.loads((adapter.folder / "adapter_config.json").read_text("utf-8"))
     _refuse_more_than_lora(adapter, config, base)
     try:
         weights = load_file(adapter.folder / "adapter_model.safetensors")
@@ -119,25 +177,13 @@ def _write(adapter: Adapter, base: _Base, target: Path) -> None:
             f"The weights of the adapter in {adapter.folder} cannot be read ({error}); save it "
             "again, in 16 or 32 bits."
         ) from None
-    alpha = float(config["lora_alpha"])
-    writer = GGUFWriter(target, base.architecture)
-    writer.add_type("adapter")
-    writer.add_string("adapter.type", "lora")
-    writer.add_float32("adapter.lora.alpha", alpha)
     for name, (down, up) in sorted(_pairs(adapter, weights).items()):
         matrix = _gguf_name(adapter, name)
         _check_shape(adapter, base, matrix, down, up)
-        rank = down.shape[0]
-        # llama.cpp multiplies by alpha / rank; what differs from it goes into the matrix.
-        up = up.astype("float32") * (_scale(config, name, rank) * rank / alpha)
+        up = up.astype("float32") * _scale(config, name, down.shape[0])
         if base.architecture in TURNED and matrix.endswith(("attn_q.weight", "attn_k.weight")):
             up = _turned(up, base.heads if "attn_q" in matrix else base.key_heads)
-        writer.add_tensor(f"{matrix}.lora_a", down.astype("float32"))
-        writer.add_tensor(f"{matrix}.lora_b", up)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+        yield _Matrix(matrix, down.astype("float32"), up)
 
 
 def _refuse_more_than_lora(adapter: Adapter, config: Mapping[str, Any], base: _Base) -> None:
