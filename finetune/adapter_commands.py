@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from chatkit.errors import InputError
+from finetune.quiet import quiet
 
 AdapterFolder = Annotated[Path, typer.Argument(help="The folder of a result.")]
 
@@ -23,6 +24,7 @@ def merge(
     """
     from chatkit.finetuning.merging import merge as merged
 
+    quiet()
     typer.echo(str(merged(adapter, out)))
 
 
@@ -41,6 +43,7 @@ def export(
     """
     from chatkit.finetuning.merging import export as exported
 
+    quiet()
     files = exported(adapter, out, tuple(precision or ("f16",)))
     for path in (files.adapter, *files.merged.values(), files.modelfile):
         typer.echo(str(path))
@@ -50,6 +53,9 @@ def verify(
     adapter: AdapterFolder,
     most_logits: Annotated[float, typer.Option(help="Largest difference of logits.")] = 1e-3,
     most_gap: Annotated[float, typer.Option(help="Largest gap at a split, in nats.")] = 0.5,
+    precision: Annotated[
+        list[str] | None, typer.Option(help="f16, q8_0 or q4 of the merged GGUF; repeatable.")
+    ] = None,
 ) -> None:
     """Hold the merged model and GGUF files against the adapter; exit 1 when one parts too far.
 
@@ -59,7 +65,9 @@ def verify(
     """
     from chatkit.finetuning.verifying import verify as verified
 
-    found = verified(adapter, most_logits=most_logits, most_gap=most_gap)
+    quiet()
+    storages = tuple(precision or ("f16", "q8_0"))
+    found = verified(adapter, most_logits=most_logits, most_gap=most_gap, storages=storages)
     for one in found:
         told = f"{one.form}: {one.equal} of {one.asked} greedy texts equal"
         if one.logits is not None:

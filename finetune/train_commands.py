@@ -9,6 +9,7 @@ import typer
 
 from chatkit.errors import InputError
 from chatkit.finetuning.recipe import Method
+from finetune.quiet import quiet
 
 METHODS: dict[Method, str] = {
     "sft": "Learn answers from examples.",
@@ -45,7 +46,7 @@ def train_command(method: Method) -> Callable[..., None]:
                 f"{recipe} is a recipe for {read.method}; run `python -m finetune {read.method} "
                 f"{recipe}`."
             )
-        _quiet()
+        quiet()
         result = run(read, resume=resume, say=lambda line: typer.echo(line, err=True))
         if result.stopped_by:
             sys.exit(130)
@@ -62,16 +63,6 @@ def train_command(method: Method) -> Callable[..., None]:
       python -m finetune {method} recipe.yaml --resume
     """
     return command
-
-
-def _quiet() -> None:
-    """Keep what libraries say to their own developers off the screen."""
-    import logging
-    import warnings
-
-    warnings.simplefilter("ignore")
-    for name in ("transformers", "trl", "peft", "accelerate"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _example(method: Method) -> str:

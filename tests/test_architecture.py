@@ -40,6 +40,8 @@ LAYERS = (
     ("store", "live", "cache"),
     ("answering", "rooms", "shelf", "chat", "service"),
     ("reply", "display", "answer_stream", "session"),
+    ("scorers",),
+    ("finetuning",),
     ("ui", "cli"),
 )
 # Within one layer: who may import whom.

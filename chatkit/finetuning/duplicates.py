@@ -97,7 +97,8 @@ class Duplicates:
         runs = {" ".join(words[n : n + SHINGLE_WORDS]) for n in range(max(1, len(words) - 2))}
         hashes = numpy.array([_hash(run.encode()) & 0x7FFFFFFF for run in runs], numpy.uint64)
         mixed = (hashes[:, None] * self._factors + self._offsets) % _PRIME
-        return (mixed.min(axis=0) & numpy.uint64(0xFFFFFFFF)).astype(numpy.uint32)
+        least: NDArray[numpy.uint64] = mixed.min(axis=0)
+        return (least & numpy.uint64(0xFFFFFFFF)).astype(numpy.uint32)
 
 
 def _banded(signature: NDArray[numpy.uint32]) -> list[tuple[int, NDArray[numpy.uint32]]]:

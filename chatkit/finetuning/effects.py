@@ -107,7 +107,8 @@ def _answer_logits(model: Any, said: Said) -> "Tensor":
     ids = torch.tensor([said.prompt + said.answer], device=model.device)
     with torch.no_grad():
         logits = model(input_ids=ids, logits_to_keep=len(said.answer) + 1).logits[0, :-1]
-    return logits.float().log_softmax(-1)
+    likely: Tensor = logits.float().log_softmax(-1)
+    return likely
 
 
 def _mean(logits: "Tensor", said: Said) -> float:

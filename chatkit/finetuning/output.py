@@ -11,9 +11,6 @@ from chatkit.finetuning.lineage import FILE
 from chatkit.finetuning.recipe import Recipe, read_recipe, write_recipe
 
 if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
     from chatkit.template import ChatTemplate
 
 RECIPE, METRICS, SAMPLES, CHECKPOINTS = (
@@ -79,8 +76,8 @@ class Output:
 
     def save(
         self,
-        model: "PreTrainedModel | PeftModel",
-        tokenizer: "PreTrainedTokenizerBase",
+        model: Any,
+        tokenizer: Any,
         template: "ChatTemplate",
         base: str,
     ) -> None:

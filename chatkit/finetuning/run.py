@@ -163,10 +163,11 @@ class _Run:
             callbacks=callbacks,
         )
         with quiet_libraries():
-            trainer = trainer_of(job)
+            trainer: Any = trainer_of(job)
         trainer.remove_callback(PrinterCallback)
         narrator.trainer = trainer
-        return trainer
+        made: Trainer = trainer
+        return made
 
     def _questions(self) -> Any:
         from chatkit.finetuning.training.asking import greedy_answers

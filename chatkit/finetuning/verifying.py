@@ -4,12 +4,12 @@ import asyncio
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from chatkit.engine import Engine, complete
 from chatkit.engines.opening import LoadOptions, open_engine
 from chatkit.engines.transformers import TransformersEngine
-from chatkit.finetuning.merging import STORAGES, export, merge
+from chatkit.finetuning.merging import export, merge
 from chatkit.messages import user
 from chatkit.prompt import Prompt, build_prompt
 from chatkit.sampling import Sampling
@@ -63,6 +63,7 @@ def verify(
     *,
     most_logits: float = 1e-3,
     most_gap: float = 0.5,
+    storages: tuple[str, ...] = ("f16", "q8_0"),
     prompts: Sequence[str] = PROMPTS,
 ) -> list[Compared]:
     """Compare an adapter on its base with itself merged, and in GGUF files of each precision.
@@ -71,19 +72,20 @@ def verify(
         folder: of the adapter.
         most_logits: the largest difference of logits after merging.
         most_gap: the largest gap where a quantised text parts, in nats; F16 must not part.
+        storages: precisions of the merged GGUF file, of `f16`, `q8_0` and `q4`.
         prompts: what is asked.
 
     Raises: as `chatkit.finetuning.merging.export`.
     """
     with tempfile.TemporaryDirectory(prefix="chatkit-verify-") as place:
         merged = merge(folder, Path(place) / "merged")
-        files = export(folder, Path(place) / "gguf", tuple(STORAGES))
-        adapted = _transformers(str(folder))
+        files = export(folder, Path(place) / "gguf", storages)
+        adapted = _transformers(str(folder.resolve()))
         asked = [build_prompt(adapted.template, [user(text)]) for text in prompts]
         texts = asyncio.run(_said(adapted, asked))
         try:
             found = [_merged(adapted, merged, asked, texts, prompts, most_logits)]
-            forms = {"GGUF adapter on f16": f"{folder}@llamacpp"}
+            forms = {"GGUF adapter on f16": f"{folder.resolve()}@llamacpp"}
             forms |= {f"GGUF merged {name}": str(path) for name, path in files.merged.items()}
             for form, name in forms.items():
                 said = asyncio.run(_embedded(name, asked))
@@ -141,10 +143,10 @@ def _merged(
 def _difference(one: TransformersEngine, other: TransformersEngine, prompt: Prompt) -> float:
     import torch
 
-    assert one.model is not None and other.model is not None
+    models: list[Any] = [one.model, other.model]
     ids = torch.tensor([prompt.ids])
     with torch.inference_mode():
-        logits = [e.model(ids.to(e.model.device)).logits.float().cpu() for e in (one, other)]
+        logits = [model(ids.to(model.device)).logits.float().cpu() for model in models]
     return float((logits[0] - logits[1]).abs().max())
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from chatkit.errors import ModelFileError
+from chatkit.memory import NF4_SMALL_HIDDEN
 
 if TYPE_CHECKING:
     from gguf import GGMLQuantizationType, GGUFReader, ReaderField, ReaderTensor
@@ -18,6 +19,8 @@ _HEADER = ("GGUF.version", "GGUF.tensor_count", "GGUF.kv_count", "general.archit
 # What `general.file_type` calls them (llama.cpp, include/llama.h, llama_ftype).
 _FILE_TYPES: dict[Storage, int] = {"f16": 1, "q4_1": 3, "q8_0": 7}
 _FINER = ("token_embd.weight", "output.weight")
+# What 4 bits harm most in models whose rows are narrow, as with NF4 (`chatkit.memory.weights`).
+_FINER_IF_SMALL = ("attn_k.weight", "attn_v.weight", "ffn_down.weight")
 
 
 @contextmanager
@@ -55,7 +58,8 @@ def write_gguf(
     """Write the same weights in another precision, keeping every other fact of the file.
 
     One-dimensional tensors (norms, biases) stay 32-bit, as llama.cpp wants them. With 4 bits the
-    embeddings have 8, since they are the output too in small models.
+    embeddings have 8, since they are the output too in small models, and so have the matrices of
+    small models that suffer most.
 
     Args:
         source: a GGUF file of any quantisation that the gguf package can undo.
@@ -74,7 +78,8 @@ def write_gguf(
         for key, field in reader.fields.items():
             if key not in _HEADER:
                 _copy_field(writer, key, field, storage)
-        kinds = [(tensor, _target_type(tensor, storage)) for tensor in reader.tensors]
+        hidden = int(reader.fields[f"{architecture}.embedding_length"].contents())
+        kinds = [(tensor, _target_type(tensor, storage, hidden)) for tensor in reader.tensors]
         for tensor, kind in kinds:
             _announce(writer, tensor, kind)
         writer.write_header_to_file()
@@ -98,14 +103,18 @@ def _copy_field(writer: Any, key: str, field: "ReaderField", storage: Storage) -
     writer.add_key_value(key, value, field.types[0], sub_type=item_type)
 
 
-def _target_type(tensor: "ReaderTensor", storage: Storage) -> "GGMLQuantizationType":
+def _target_type(tensor: "ReaderTensor", storage: Storage, hidden: int) -> "GGMLQuantizationType":
     from gguf import GGMLQuantizationType as Kind
 
     if len(tensor.shape) == 1:
         return Kind.F32
-    if storage == "q4_1" and tensor.name in _FINER:
+    if storage == "q4_1" and _needs_8_bits(tensor.name, hidden):
         return Kind.Q8_0
     return {"f16": Kind.F16, "q8_0": Kind.Q8_0, "q4_1": Kind.Q4_1}[storage]
+
+
+def _needs_8_bits(name: str, hidden: int) -> bool:
+    return name in _FINER or (hidden < NF4_SMALL_HIDDEN and name.endswith(_FINER_IF_SMALL))
 
 
 def _announce(writer: Any, tensor: "ReaderTensor", kind: "GGMLQuantizationType") -> None:

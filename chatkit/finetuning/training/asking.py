@@ -1,7 +1,7 @@
 """Asks the model that is being trained, greedily and all questions at once."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chatkit.template import ChatTemplate
 
@@ -55,7 +55,7 @@ def _batches(prompts: Sequence[Sequence[int]], size: int = 16) -> list[Sequence[
 
 
 def _answer(
-    model: "PreTrainedModel",
+    model: Any,
     prompts: Sequence[Sequence[int]],
     most: int,
     ends: Sequence[int],

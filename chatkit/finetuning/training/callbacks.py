@@ -18,7 +18,7 @@ from chatkit.scorers import Scorer
 Say = Callable[[str], None]
 
 
-class Narrator(TrainerCallback):  # type: ignore[misc]
+class Narrator(TrainerCallback):
     """Tells every figure, with tokens per second and the time that is left.
 
     Args:
@@ -87,7 +87,7 @@ class Sample:
 
 
 @dataclass(slots=True)
-class Questions(TrainerCallback):  # type: ignore[misc]
+class Questions(TrainerCallback):
     """Asks the same questions whenever held-out rows are measured.
 
     Args:
@@ -132,7 +132,7 @@ class Questions(TrainerCallback):  # type: ignore[misc]
         return None if self.scorer is None else self.scorer(question, answer, reference).value
 
 
-class Signals(TrainerCallback):  # type: ignore[misc]
+class Signals(TrainerCallback):
     """Lets SIGTERM and Ctrl-C end a run after the present step, with a checkpoint."""
 
     def __init__(self) -> None:

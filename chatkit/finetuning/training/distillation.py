@@ -103,7 +103,7 @@ def drop_layers(model: "PreTrainedModel", keep: int) -> None:
     Raises:
         InputError: it has no more layers than that.
     """
-    inner = model.base_model
+    inner: Any = model.base_model
     layers, count = inner.layers, len(inner.layers)
     if not 1 <= keep < count:
         raise InputError(

@@ -55,7 +55,7 @@ def reinforcement_trainer(job: Job) -> GroupTrainer | LeaveOneOutTrainer:
         "temperature": wanted.temperature,
         "beta": wanted.beta,
     }
-    trainer = make(
+    trainer: Any = make(
         model=load_base(recipe, job.base),
         reward_funcs=reward_of(job),
         args=configure(**arguments),
@@ -68,7 +68,8 @@ def reinforcement_trainer(job: Job) -> GroupTrainer | LeaveOneOutTrainer:
     trainer.prompts = {
         row["origin"]: row["prompt_ids"] for table in (job.train, job.held_out) for row in table
     }
-    return trainer
+    made: GroupTrainer | LeaveOneOutTrainer = trainer
+    return made
 
 
 def reward_of(job: Job) -> Reward:

@@ -53,7 +53,7 @@ class SupervisedTrainer(Watched, SFTTrainer):
         summed = self.accelerator.reduce(surprise.float().to(device), reduction="sum")
         metrics = {f"{metric_key_prefix}_loss": float(summed[0] / summed[1])}
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(
+        self.control: Any = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
         )
         return metrics

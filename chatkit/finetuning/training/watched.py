@@ -25,10 +25,8 @@ class Watched:
         Raises:
             TrainingDiverged: the loss is not finite.
         """
-        import torch
-
-        self.real_tokens += count_tokens(inputs)
-        kept = {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
+        kept = tensors_in(inputs)
+        self.real_tokens += count_tokens(kept)
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
         if not loss.isfinite().all():
             self._refuse(kept, float(loss))
@@ -77,7 +75,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or told
 
 
-def count_tokens(inputs: Any) -> int:
+def tensors_in(inputs: Any) -> "dict[str, Tensor]":
+    """Give the tensors of a batch; trainers that draw answers get rows without any yet."""
+    import torch
+
+    if not isinstance(inputs, dict):
+        return {}
+    return {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
+
+
+def count_tokens(inputs: "dict[str, Tensor]") -> int:
     """Count the tokens of a batch that are no padding."""
     masks = [value for name, value in inputs.items() if name.endswith("attention_mask")]
     if masks:

@@ -1,7 +1,7 @@
 """The model that is trained: a base, and an adapter on it."""
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chatkit.engines.weights import best_device, load_weights
 from chatkit.errors import InputError, Unsupported
@@ -48,9 +48,10 @@ def load_scorer(recipe: Recipe, base: Base) -> "PreTrainedModel":
     return _ready(model.to(training_device()))
 
 
-def _ready(model: "PreTrainedModel") -> "PreTrainedModel":
+def _ready(model: Any) -> "PreTrainedModel":
     model.config.use_cache = False
-    return model.train()
+    training: PreTrainedModel = model.train()
+    return training
 
 
 def training_device() -> str:
@@ -84,7 +85,8 @@ def lora_configuration(
         )
     return LoraConfig(
         r=options.rank,
-        lora_alpha=options.alpha or 2 * options.rank,
+        # PEFT takes any number, and says that it wants a whole one.
+        lora_alpha=options.alpha or 2 * options.rank,  # type: ignore[arg-type]
         lora_dropout=options.dropout,
         target_modules=list(options.targets) if options.targets else known or "all-linear",
         use_rslora=options.kind == "rslora",
