@@ -180,7 +180,7 @@ def test_refused_rows_are_told_with_file_line_and_reason_and_stop_the_run(tmp_pa
     told = list(map(str, gathered(data).report.refused))
     assert told[0].startswith("rows.jsonl, line 5: it is written as prompt and completion")
     assert told[1].startswith("rows.jsonl, line 6: it has no assistant's turn")
-    with pytest.raises(InputError, match="2 rows cannot be used: rows.jsonl, line 5"):
+    with pytest.raises(InputError, match=r"2 rows cannot be used: rows.jsonl, line 5"):
         gather(data, TEMPLATE, tmp_path / "data")
     skipping = recipe(tmp_path / "rows.jsonl", tmp_path / "out", data__bad_rows="skip")
     _, report = gather(skipping, TEMPLATE, tmp_path / "again")
@@ -191,15 +191,13 @@ def test_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:
     data = recipe(
         write_rows(tmp_path / "rows.jsonl", lessons(3)), tmp_path / "out", data__longest=8
     )
-    with pytest.raises(InputError, match="No row is left to train on: 3 were read.*3 too long"):
+    with pytest.raises(InputError, match=r"No row is left to train on: 3 were read.*3 too long"):
         gather(data, TEMPLATE, tmp_path / "data")
 
 
 def test_nobody_is_on_both_sides_of_the_held_out_line(tmp_path: Path) -> None:
     rows = [{**row, "user": f"u{n % 7}"} for n, row in enumerate(lessons(200))]
-    data = recipe(
-        write_rows(tmp_path / "rows.jsonl", rows), tmp_path / "out", data__held_out=0.4
-    )
+    data = recipe(write_rows(tmp_path / "rows.jsonl", rows), tmp_path / "out", data__held_out=0.4)
     found: dict[bool, set[str | None]] = {True: set(), False: set()}
     for judged in Gathering(data.data, "example", TEMPLATE).rows():
         found[judged.held_out].add(judged.row.origin.user)
@@ -326,9 +324,7 @@ def test_a_recipe_is_written_with_every_default_and_read_again(tmp_path: Path) -
         ("nothing", "sets nothing"),
     ],
 )
-def test_a_wrong_option_is_one_sentence(
-    tmp_path: Path, change: str, sentence: str | None
-) -> None:
+def test_a_wrong_option_is_one_sentence(tmp_path: Path, change: str, sentence: str | None) -> None:
     made = recipe(write_rows(tmp_path / "rows.jsonl", lessons(2)), tmp_path / "out")
     path = tmp_path / "recipe.yaml"
     path.write_text(write_recipe(made))

@@ -59,7 +59,9 @@ def merge(folder: Path, output: Path) -> Path:
         tokenizer.chat_template = template.source
         # TGI's router reads the template from the tokenizer's configuration only.
         tokenizer.save_pretrained(output, save_jinja_files=False)
-    shutil.copyfile(base.checkpoint / "generation_config.json", output / "generation_config.json")
+    drawn = base.checkpoint / "generation_config.json"
+    if drawn.exists():
+        shutil.copyfile(drawn, output / drawn.name)
     _note(adapter, output)
     return output
 
