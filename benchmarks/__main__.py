@@ -7,6 +7,7 @@ from benchmarks import (
     context,
     cuda,
     embedded,
+    finetune,
     options,
     pool,
     prefix,
@@ -32,6 +33,7 @@ ALL = {
     "pool": pool.killed,
     "affinity": pool.affinity,
     "options": options.run,
+    "finetune": finetune.run,
     "cuda": cuda.run,
 }
 

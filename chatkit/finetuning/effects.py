@@ -81,6 +81,23 @@ def unrelated_effects(model: Any, examples: "Dataset", *, has_adapter: bool) -> 
     return found
 
 
+def teacher_effects(
+    teacher: Any, examples: "Dataset", first: float, last: float
+) -> dict[str, float]:
+    """Tell how much of the way from an untaught student to its teacher is done.
+
+    Args:
+        teacher: who taught.
+        examples: held-out rows.
+        first: the student's held-out loss before, in nats per trained token.
+        last: its loss now.
+
+    Returns: `teacher_loss` in nats, and `gap_closed`, 1 when the student is as good.
+    """
+    loss = math.log(_perplexity(teacher, examples))
+    return {"teacher_loss": loss, "gap_closed": (first - last) / (first - loss)}
+
+
 def _perplexity(model: Any, examples: "Dataset") -> float:
     import torch
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from chatkit.background import iterate
 from chatkit.errors import InputError
 from chatkit.finetuning.duplicates import Duplicates
+from chatkit.finetuning.erased import Erased
 from chatkit.finetuning.formats import Format, find_format
 from chatkit.finetuning.masking import Masker, Tokens, TooLong
 from chatkit.finetuning.own_rows import OWN, own_rows
@@ -117,6 +118,7 @@ class Gathering:
         self.report = DataReport()
         self._data = data
         self._kind = kind
+        self._erased = Erased()
         self._masker = Masker(template, data.longest, cut=data.too_long == "cut")
 
     def rows(self) -> Iterator[Judged]:
@@ -175,6 +177,9 @@ class Gathering:
 
     def _judge(self, row: Row, source: Source, held_out: bool, seen: Duplicates) -> Judged | None:
         report, origin = self.report, row.origin
+        if self._erased.has(origin.conversation):
+            report.erased += 1
+            return None
         if not seen.is_new(row_texts(row)):
             report.duplicates += 1
             return None

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from chatkit.errors import InputError, NotEnoughMemory
 from chatkit.finetuning.card import write_card
-from chatkit.finetuning.effects import preference_effects, thumb_effects, unrelated_effects
+from chatkit.finetuning.effects import (
+    preference_effects,
+    teacher_effects,
+    thumb_effects,
+    unrelated_effects,
+)
 from chatkit.finetuning.gathering import Files, gather
 from chatkit.finetuning.lineage import lineage_of, write_people
 from chatkit.finetuning.output import METRICS, SAMPLES, Output
@@ -204,22 +209,27 @@ class _Run:
             trainer.model, trainer.processing_class, self._template, self._base.public_name
         )
         figures = self._output.metrics()
-        metrics = {**_last_figures(figures), **self._effects(trainer.model)}
+        metrics = _last_figures(figures)
+        metrics |= self._effects(trainer, metrics)
         self._output.write_json("result.json", metrics)
         plot_losses(figures, self._output.folder / "loss.png")
         write_card(self._recipe, self._base, self._report, [*figures, metrics], self._output.folder)
         self._say(f"The result is in {self._output.folder}; open it with chatkit.load().")
         return Result(self._output.folder, metrics)
 
-    def _effects(self, model: Any) -> dict[str, float]:
-        """Compare the result with its base, where it is an adapter that can be switched off."""
+    def _effects(self, trainer: Any, metrics: dict[str, Any]) -> dict[str, float]:
+        """Compare the result with its base, where that can be switched on, or with its teacher."""
         recipe, has_adapter = self._recipe, self._recipe.adapter.kind != "full"
+        model = trainer.model
         found: dict[str, float] = {}
         model.eval()
         if has_adapter and recipe.method in ("dpo", "orpo"):
             found |= preference_effects(model, self._held_out)
         if has_adapter and recipe.method == "kto":
             found |= thumb_effects(model, self._held_out)
+        if recipe.method == "distill":
+            losses = metrics["first_eval_loss"], metrics["eval_loss"]
+            found |= teacher_effects(trainer.taught_by, self._held_out, *losses)
         if recipe.measure.unrelated and recipe.method != "reward":
             found |= unrelated_effects(model, self._unrelated(), has_adapter=has_adapter)
         for name, value in found.items():

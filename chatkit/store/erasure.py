@@ -1,7 +1,7 @@
 """Deletion that is final: keys, rows, search entries and files, and no backup brings them back."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import SelectBase, delete, select, text, union, update
@@ -111,10 +111,10 @@ class Erasure:
             await self._remove(ids, people, notes)
         return len(ids) + len(people)
 
-    async def are_erased(self, ids: Sequence[str]) -> frozenset[str]:
-        """Name those of some conversations that were deleted here once."""
+    async def erased(self) -> Callable[[str], bool]:
+        """Read the list of erasures, and give a function that tells whether an id is on it."""
         erased = await self._keys.erased()
-        return frozenset(id for id in ids if self._is_in(erased, id))
+        return lambda id: self._is_in(erased, id)
 
     def _is_in(self, erased: frozenset[str], id: str) -> bool:
         return self._keys.pseudonym(id) in erased

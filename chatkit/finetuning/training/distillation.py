@@ -25,9 +25,13 @@ if TYPE_CHECKING:
 
 
 class DistillingTrainer(SupervisedTrainer):
-    """Trains on a mixture of the data's answers and what the teacher thinks of each token."""
+    """Trains on a mixture of the data's answers and what the teacher thinks of each token.
+
+    `teacher` is None when its answers are the data; `taught_by` is who it was, in any case.
+    """
 
     teacher: "PreTrainedModel | None" = None
+    taught_by: "PreTrainedModel"
     temperature = 1.0
     share = 0.5
 
@@ -87,6 +91,7 @@ def distilling_trainer(job: Job) -> DistillingTrainer:
         data_collator=Joiner(table),
         callbacks=list(job.callbacks),
     )
+    trainer.taught_by = teacher
     if wanted.kind == "logits":
         trainer.teacher = teacher
     trainer.temperature, trainer.share = wanted.temperature, wanted.share
