@@ -93,6 +93,25 @@ def serve_notebook(default_model_home: Path) -> NotebookNode:
     return run("05_serve.ipynb", default_model_home, parameters)
 
 
+@pytest.mark.model
+def test_the_tuned_model_answers_in_json_and_is_verified(
+    default_model_home: Path, tmp_path: Path
+) -> None:
+    parameters = (
+        "from pathlib import Path\n"
+        f"STEPS, QUESTIONS, FOLDER = 10, 2, Path({str(tmp_path / 'tuned')!r})\n"
+        "FOLDER.mkdir()"
+    )
+    notebook = run("03_finetune.ipynb", default_model_home, parameters)
+    html = "".join(
+        output.data.get("text/html", "")
+        for cell in code_cells(notebook)
+        for output in cell.outputs
+        if "data" in output
+    )
+    assert "background: #1a7f37" in html and "&quot;kind&quot;" in html and "FAILS" not in html
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_a_notebook_is_stored_without_outputs(path: Path) -> None:
     notebook = read(path)
