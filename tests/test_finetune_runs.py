@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from recipes import lessons, recipe, write_rows
+from tiny_model import make_tiny
 
 from chatkit.adapters.reading import check_adapter, read_adapter
 from chatkit.engine import complete
@@ -22,7 +23,6 @@ from chatkit.finetuning.recipe import Recipe
 from chatkit.finetuning.run import run
 from chatkit.finetuning.training.losses import needed_logits, negative_log_likelihood
 from chatkit.finetuning.training.rows import Joiner
-from chatkit.loading.folder import ModelFolder
 from chatkit.messages import user
 from chatkit.prompt import build_prompt
 from chatkit.sampling import Sampling
@@ -35,29 +35,10 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def tiny(default_model_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Llama of two layers with random weights and SmolLM2's tokenizer."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
+    """A Llama of four layers with random weights and SmolLM2's tokenizer."""
     # Threads that wait for each other cost so small a model more than they give.
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("tiny")
-    home = ModelFolder(default_model_home / "models" / "smollm2-135m")
-    for file in home.tokenizer.iterdir():
-        shutil.copyfile(file, folder / file.name)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=49152,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
+    return make_tiny(default_model_home, tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture

@@ -43,6 +43,11 @@ class Files(NamedTuple):
     held_out: Path
 
 
+def files_in(folder: Path) -> Files:
+    """Name the files that `gather` writes into a folder."""
+    return Files(folder / "train.arrow", folder / "held_out.arrow")
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """A row, for what it is used, and as its trainer takes it."""
@@ -66,7 +71,7 @@ def gather(recipe: Recipe, template: ChatTemplate, folder: Path) -> tuple[Files,
             row is left.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = Files(folder / "train.arrow", folder / "held_out.arrow")
+    files = files_in(folder)
     kind = KINDS[recipe.method]
     gathering = Gathering(recipe.data, kind, template)
     with TableWriter(files.train, kind) as train, TableWriter(files.held_out, kind) as held_out:

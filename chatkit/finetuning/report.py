@@ -1,7 +1,9 @@
 """What became of every row that was read: counted, and named where it was left out."""
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from chatkit.finetuning.rows import Origin
@@ -87,3 +89,10 @@ class DataReport:
             "pairs_differing_in_length_only": self.differing_in_length,
             "lengths": {str(most): count for most, count in sorted(self.lengths.items())},
         }
+
+
+def report_of(path: Path) -> DataReport:
+    """Read the counts that a run's first process wrote."""
+    said = json.loads(path.read_text("utf-8"))
+    names = ("formats", "read", "train", "held_out", "tokens", "trained_tokens")
+    return DataReport(**{name: said[name] for name in names})

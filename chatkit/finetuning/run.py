@@ -13,15 +13,17 @@ from chatkit.finetuning.effects import (
     thumb_effects,
     unrelated_effects,
 )
-from chatkit.finetuning.gathering import Files, gather
+from chatkit.finetuning.gathering import Files, files_in, gather
 from chatkit.finetuning.lineage import lineage_of, write_people
-from chatkit.finetuning.output import METRICS, SAMPLES, Output
+from chatkit.finetuning.output import METRICS, SAMPLES, Output, last_checkpoint
 from chatkit.finetuning.planning import plan_steps
 from chatkit.finetuning.plots import plot_losses
 from chatkit.finetuning.questions import asked_questions
 from chatkit.finetuning.recipe import Recipe
-from chatkit.finetuning.report import DataReport
+from chatkit.finetuning.report import DataReport, report_of
 from chatkit.finetuning.table import read_table
+from chatkit.finetuning.training.arguments import processes
+from chatkit.finetuning.training.weights import training_device
 from chatkit.loading.bases import Base, find_base
 from chatkit.scorers import scorer_of
 from chatkit.template import ChatTemplate
@@ -65,16 +67,30 @@ def run(recipe: Recipe, *, resume: bool = False, say: Say = print) -> Result:
         TrainingDiverged: the loss is no number any more.
         DiskFull: a checkpoint or the result cannot be written.
     """
+    from accelerate import PartialState
+
     base = find_base(recipe.base)
     template = template_of(base)
     output = Output(recipe)
-    checkpoint = output.prepare(resume=resume)
-    files, report = gather(recipe, template, output.data)
-    say(_data_sentence(report))
-    output.write_json("data/report.json", report.as_json())
-    write_people(report, output.folder)
-    output.write_lineage(lineage_of(recipe, base, template, files, report))
+    together = PartialState(cpu=training_device() == "cpu") if processes() > 1 else None
+    if together is None or together.is_main_process:
+        checkpoint = output.prepare(resume=resume)
+        files, report = gather(recipe, template, output.data)
+        say(_data_sentence(report))
+        output.write_json("data/report.json", report.as_json())
+        write_people(report, output.folder)
+        output.write_lineage(lineage_of(recipe, base, template, files, report))
+    if together is not None:
+        together.wait_for_everyone()
+    if together is not None and not together.is_main_process:
+        checkpoint = last_checkpoint(output.checkpoints) if resume else None
+        files, report = files_in(output.data), report_of(output.folder / "data/report.json")
+        say = _nobody
     return _Run(recipe, base, template, output, files, report, say).train(checkpoint)
+
+
+def _nobody(line: str) -> None:
+    """Take what other processes say already."""
 
 
 def template_of(base: Base) -> ChatTemplate:
@@ -116,7 +132,6 @@ class _Run:
     def _trained(self, steps: "Steps", checkpoint: Path | None, signals: Any) -> "Trainer":
         """Train; where memory runs out, go on with half as many rows at once."""
         from chatkit.engines.weights import return_memory
-        from chatkit.finetuning.output import last_checkpoint
         from chatkit.finetuning.training.watched import is_out_of_memory
 
         while True:
