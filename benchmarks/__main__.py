@@ -15,6 +15,7 @@ from benchmarks import (
     startup,
     store,
     streams,
+    training_data,
     wire,
 )
 
@@ -34,6 +35,7 @@ ALL = {
     "affinity": pool.affinity,
     "options": options.run,
     "finetune": finetune.run,
+    "training_data": training_data.run,
     "cuda": cuda.run,
 }
 
