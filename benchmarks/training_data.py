@@ -8,7 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SMALL, LARGE = 100, 1_000
-WORDS = "tides bread chess volcanoes bees jazz glass maps tea rivers moon gardens sleep".split()
+WORDS = [
+    "tides",
+    "bread",
+    "chess",
+    "volcanoes",
+    "bees",
+    "jazz",
+    "glass",
+    "maps",
+    "tea",
+    "rivers",
+    "moon",
+    "gardens",
+    "sleep",
+]
 
 GATHER = """
 import resource, sys

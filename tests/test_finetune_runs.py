@@ -15,7 +15,14 @@ from tiny_model import make_tiny
 from chatkit.adapters.reading import check_adapter, read_adapter
 from chatkit.engine import complete
 from chatkit.engines.opening import open_engine
-from chatkit.errors import DiskFull, InputError, ModelFileError, TrainingDiverged
+from chatkit.errors import (
+    DiskFull,
+    InputError,
+    MissingExtra,
+    ModelFileError,
+    TrainingDiverged,
+    Unsupported,
+)
 from chatkit.finetuning.lineage import adapters_that_saw
 from chatkit.finetuning.merging import merge
 from chatkit.finetuning.preview import preview
@@ -294,8 +301,11 @@ async def test_a_student_of_half_the_layers_opens(
     await engine.close()
 
 
-def test_a_quantised_base_is_trained_on_the_cpu(tiny: Path, rows: Path, tmp_path: Path) -> None:
-    made = recipe(rows, tmp_path / "out", base=str(tiny), quantize="int4", train__steps=3)
+@pytest.mark.parametrize("quantize", ["int4", "int8"])
+def test_a_quantised_base_is_trained_on_the_cpu(
+    tiny: Path, rows: Path, tmp_path: Path, quantize: str
+) -> None:
+    made = recipe(rows, tmp_path / "out", base=str(tiny), quantize=quantize, train__steps=3)
     losses = figures(run(made, say=silent).folder, "loss")
     assert len(losses) == 3
 
@@ -311,6 +321,22 @@ def test_a_folder_with_something_in_it_is_refused(tiny: Path, rows: Path, tmp_pa
         run(made, say=silent)
     with pytest.raises(InputError, match="no run in"):
         run(made, resume=True, say=silent)
+
+
+def test_a_tracker_that_is_not_installed_is_named(tiny: Path, rows: Path, tmp_path: Path) -> None:
+    made = recipe(rows, tmp_path / "out", base=str(tiny), train__report_to=["mlflow"])
+    with pytest.raises(MissingExtra, match="pip install mlflow"):
+        run(made, say=silent)
+
+
+def test_a_precision_that_this_machine_cannot_train_is_refused(
+    tiny: Path, rows: Path, tmp_path: Path
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("CUDA computes in fp16")
+    made = recipe(rows, tmp_path / "out", base=str(tiny), train__precision="fp16")
+    with pytest.raises(Unsupported, match="set train.precision to fp32 or bf16"):
+        run(made, say=silent)
 
 
 def test_a_changed_recipe_does_not_go_on(tiny: Path, rows: Path, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """The arguments that all trainers share."""
 
 import os
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from chatkit.errors import InputError, Unsupported
+from chatkit.errors import InputError, MissingExtra, Unsupported
 from chatkit.finetuning.recipe import Recipe, TrainOptions
 
 
@@ -67,8 +69,10 @@ def training_arguments(recipe: Recipe, folder: Path, steps: Steps, total: int) -
 
     Raises:
         Unsupported: this machine cannot compute with the precision that was asked for.
+        MissingExtra: a package that figures should go to is not installed.
     """
     train = recipe.train
+    _require(train.report_to)
     per_epoch = max(1, round(total / train.epochs)) if train.steps is None else total
     every = recipe.measure.every or per_epoch
     return {
@@ -101,6 +105,15 @@ def training_arguments(recipe: Recipe, folder: Path, steps: Steps, total: int) -
         "dataloader_num_workers": 0,
         **_precision(train.precision),
     }
+
+
+def _require(packages: Sequence[str]) -> None:
+    for name in packages:
+        if find_spec(name) is None:
+            raise MissingExtra(
+                f"train.report_to names {name}, which is not installed; run `pip install {name}`, "
+                "or leave it out."
+            )
 
 
 def _precision(wanted: str) -> dict[str, Any]:
