@@ -11,7 +11,6 @@ from typing import Any
 
 from chatkit.finetuning.gathering import gather
 from chatkit.finetuning.recipe import Recipe
-from chatkit.finetuning.run import template_of
 from chatkit.loading.bases import find_base
 
 REPEATS, STEPS, ROW_TOKENS, ROWS = 3, 8, 256, 4
@@ -104,7 +103,7 @@ def plain(folder: Path) -> float:
 
     recipe = recipe_of(folder, "plain")
     base = find_base(recipe.base)
-    files, report = gather(recipe, template_of(base), folder / "data")
+    files, report = gather(recipe, base.template, folder / "data")
     columns = ["input_ids", "labels"]
     train = Dataset.from_list(list(read_table(files.train).select_columns(columns)))
     held_out = Dataset.from_list(list(read_table(files.held_out).select_columns(columns)))

@@ -29,13 +29,12 @@ import resource, sys
 from pathlib import Path
 from chatkit.finetuning.gathering import gather
 from chatkit.finetuning.recipe import Recipe
-from chatkit.finetuning.run import template_of
 from chatkit.loading.bases import find_base
 recipe = Recipe.model_validate({
     "method": "sft", "base": "smollm2-135m", "output": "unused",
     "data": {"train": sys.argv[1], "longest": 4096, "duplicates": "exact"},
 })
-_, report = gather(recipe, template_of(find_base(recipe.base)), Path(sys.argv[2]))
+_, report = gather(recipe, find_base(recipe.base).template, Path(sys.argv[2]))
 print(report.train + report.held_out, report.tokens)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """

@@ -1,10 +1,8 @@
 """`python -m finetune`: from conversations to an adapter that one can trust."""
 
-import sys
-
 import typer
 
-from chatkit.errors import ChatkitError, InputError
+from chatkit.cli.running import run_app
 from finetune.adapter_commands import export, merge, verify, who
 from finetune.plan_command import plan
 from finetune.preview_command import preview
@@ -24,12 +22,8 @@ for command in (plan, preview, merge, export, verify, who):
 
 
 def main() -> None:
-    """Run the command line; a known error is one sentence on stderr, never a stack trace."""
-    try:
-        app()
-    except ChatkitError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2 if isinstance(error, InputError) else 1)
+    """Run the command line; see `run_app` for its exit codes."""
+    run_app(app)
 
 
 if __name__ == "__main__":

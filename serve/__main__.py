@@ -1,10 +1,8 @@
 """`python -m serve`: engines over the wires of TGI and OpenAI."""
 
-import sys
-
 import typer
 
-from chatkit.errors import ChatkitError, InputError
+from chatkit.cli.running import run_app
 from serve.engine_command import engine
 from serve.tgi_command import tgi_command
 
@@ -20,12 +18,8 @@ app.command(name="tgi-command")(tgi_command)
 
 
 def main() -> None:
-    """Run the command line; a known error is one sentence on stderr, never a stack trace."""
-    try:
-        app()
-    except ChatkitError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2 if isinstance(error, InputError) else 1)
+    """Run the command line; see `run_app` for its exit codes."""
+    run_app(app)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from chatkit.engines.opening import LoadOptions, open_engine
 from chatkit.engines.transformers import TransformersEngine
 from chatkit.engines.weights import load_weights
 from chatkit.errors import InputError, ModelFileError, Unsupported
+from chatkit.finetuning.verifying import gap_at_split
 from chatkit.loading.folder import ModelFolder
 from chatkit.messages import user
 from chatkit.prompt import build_prompt
@@ -97,6 +98,31 @@ async def test_an_adapter_says_the_same_on_each_engine_and_merged(
         assert await said(whole, question) == reference
         assert await said(embedded, question, name) == reference
     await whole.close()
+
+
+async def test_on_a_quantised_base_an_adapter_parts_where_two_tokens_are_as_likely(
+    folders: dict[str, Path],
+    research: TransformersEngine,
+    default_model_home: Path,
+    model_home: Path,
+) -> None:
+    options = LoadOptions(context=1024, adapters=tuple(folders.items()))
+    gguf = ModelFolder(default_model_home / "models" / "smollm2-135m").gguf_of("q4_1")
+    quantised = await asyncio.to_thread(open_engine, str(gguf), options)
+    gaps = []
+    for name in folders:
+        for question in QUESTIONS:
+            reference = await said(research, question, name)
+            text = await said(quantised, question, name)
+            if text != reference:
+                prompt = build_prompt(research.template, [user(question)])
+                with research._speaking_as(name):
+                    gaps.append(gap_at_split(research, prompt, text, reference))
+            if question in QUESTIONS[:2]:
+                assert text == LESSONS[name]
+    print(f"adapters on Q4_1 part in {len(gaps)} of 8, gaps {[f'{g:.3f}' for g in gaps]} nat")
+    assert all(gap <= 1.0 for gap in gaps)
+    await quantised.close()
 
 
 async def test_the_base_is_untouched_beside_adapters(

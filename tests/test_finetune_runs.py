@@ -136,12 +136,11 @@ def test_the_loss_is_that_of_plain_transformers_and_packing_changes_nothing(
 ) -> None:
     from chatkit.engines.weights import load_weights
     from chatkit.finetuning.gathering import gather
-    from chatkit.finetuning.run import template_of
     from chatkit.finetuning.table import read_table
     from chatkit.loading.bases import find_base
 
     made = recipe(rows, tmp_path / "out", base=str(tiny))
-    files, _ = gather(made, template_of(find_base(str(tiny))), tmp_path / "data")
+    files, _ = gather(made, find_base(str(tiny)).template, tmp_path / "data")
     table = read_table(files.train)
     model: Any = load_weights(tiny)
     packed = Joiner(table)([{"examples": [0, 1, 2]}])
@@ -335,7 +334,7 @@ def test_a_precision_that_this_machine_cannot_train_is_refused(
     if torch.cuda.is_available():
         pytest.skip("CUDA computes in fp16")
     made = recipe(rows, tmp_path / "out", base=str(tiny), train__precision="fp16")
-    with pytest.raises(Unsupported, match="set train.precision to fp32 or bf16"):
+    with pytest.raises(Unsupported, match=r"set train.precision to fp32 or bf16"):
         run(made, say=silent)
 
 

@@ -7,8 +7,9 @@ import pytest
 from chatkit.engine import complete
 from chatkit.engines.llamacpp import LlamaCppEngine
 from chatkit.engines.transformers import TransformersEngine
+from chatkit.finetuning.verifying import gap_at_split
 from chatkit.messages import user
-from chatkit.prompt import Prompt, build_prompt
+from chatkit.prompt import build_prompt
 from chatkit.sampling import Sampling
 
 pytestmark = [pytest.mark.anyio, pytest.mark.model]
@@ -67,19 +68,3 @@ async def test_q4_parts_only_where_two_tokens_are_nearly_as_likely(
     # llama.cpp rounds activations to 8 bits too, so one prompt may part over a wider gap.
     assert sum(gap <= 0.25 for gap in gaps) >= len(gaps) - 1
     assert all(gap <= 0.5 for gap in gaps)
-
-
-def gap_at_split(engine: TransformersEngine, prompt: Prompt, one: str, other: str) -> float:
-    """The log-likelihood gap between the two likeliest tokens where two texts part, in nats."""
-    import torch
-
-    first, second = (
-        [token.id for token in engine.template.tokenizer.encode(text)] for text in (one, other)
-    )
-    pairs = zip(first, second, strict=False)
-    split = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
-    ids = torch.tensor([[*prompt.ids, *second[:split]]])
-    assert engine.model is not None
-    with torch.inference_mode():
-        best = engine.model(ids).logits[0, -1].log_softmax(-1).topk(2).values
-    return float(best[0] - best[1])

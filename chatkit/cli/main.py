@@ -1,7 +1,5 @@
 """The door of the command line: the list of commands, and what a person sees on failure."""
 
-import sys
-
 import typer
 
 from chatkit.cli.chat import chat
@@ -10,9 +8,8 @@ from chatkit.cli.db import db
 from chatkit.cli.fit import fit
 from chatkit.cli.models import models
 from chatkit.cli.pull import pull
-from chatkit.errors import ChatkitError, InputError
+from chatkit.cli.running import run_app
 
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="chatkit",
@@ -30,15 +27,5 @@ app.add_typer(db, name="db")
 
 
 def main() -> None:
-    """Run the command line; a known error is one sentence on stderr, never a stack trace.
-
-    Exit codes: 0 done, 1 a known error, 2 bad input, 130 stopped with Ctrl-C.
-    """
-    try:
-        app(standalone_mode=True)
-    except ChatkitError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2 if isinstance(error, InputError) else 1)
-    except KeyboardInterrupt:
-        typer.echo("stopped", err=True)
-        sys.exit(INTERRUPTED)
+    """Run the command line; see `run_app` for its exit codes."""
+    run_app(app)

@@ -9,7 +9,6 @@ from chatkit.adapters.gguf import adapter_for_llamacpp, write_merged
 from chatkit.adapters.reading import Adapter, check_adapter, read_adapter
 from chatkit.errors import InputError, Unsupported
 from chatkit.finetuning.lineage import FILE
-from chatkit.finetuning.run import template_of
 from chatkit.loading.bases import Base, checksum_of, find_base
 from chatkit.loading.folder import folder_named
 from chatkit.loading.gguf import Storage
@@ -108,7 +107,7 @@ def opened(folder: Path) -> tuple[Adapter, Base, ChatTemplate]:
     """
     adapter = read_adapter(folder)
     base = find_base(adapter.base)
-    template = template_of(base)
+    template = base.template
     check_adapter(adapter, base.name, str(template.identity), checksum_of(base.checkpoint))
     return adapter, base, template
 

@@ -26,8 +26,6 @@ from chatkit.memory import (
     training_verdict,
 )
 from chatkit.naming import parse_name
-from chatkit.template import ChatTemplate
-from chatkit.tokenizer import read_tokenizer
 
 # Rows of so many tokens at once keep a card busy; a CPU is busy with one row.
 BUSY_TOKENS = 8_192
@@ -183,10 +181,8 @@ def count(recipe: Recipe) -> Counted:
         base = find_base(recipe.base)
     except (NotPulled, Unsupported):
         return _guessed(recipe)
-    source = base.entry.template.jinja if base.entry else None
-    template = ChatTemplate(read_tokenizer(base.tokenizer), source)
     with tempfile.TemporaryDirectory(prefix="chatkit-plan-") as folder:
-        files, report = gather(recipe, template, Path(folder))
+        files, report = gather(recipe, base.template, Path(folder))
         lengths = list(read_table(files.train)["length"])
     packed = _packed(recipe, lengths)
     return Counted(report.train, report.tokens, report.trained_tokens, packed, False)

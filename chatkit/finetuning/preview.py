@@ -11,7 +11,6 @@ from chatkit.finetuning.report import DataReport
 from chatkit.finetuning.rows import Example, Pair, Row, Thumb
 from chatkit.loading.bases import find_base
 from chatkit.template import ChatTemplate
-from chatkit.tokenizer import read_tokenizer
 
 
 class Piece(NamedTuple):
@@ -85,10 +84,7 @@ def preview(recipe: Recipe, examples: int = 5) -> Preview:
     Raises:
         InputError: a source cannot be read.
     """
-    base = find_base(recipe.base)
-    template = ChatTemplate(
-        read_tokenizer(base.tokenizer), base.entry.template.jinja if base.entry else None
-    )
+    template = find_base(recipe.base).template
     gathering = Gathering(recipe.data, KINDS[recipe.method], template)
     found = Preview(gathering.report)
     for judged in gathering.rows():

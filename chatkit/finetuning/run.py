@@ -27,7 +27,6 @@ from chatkit.finetuning.training.weights import training_device
 from chatkit.loading.bases import Base, find_base
 from chatkit.scorers import scorer_of
 from chatkit.template import ChatTemplate
-from chatkit.tokenizer import read_tokenizer
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -70,7 +69,7 @@ def run(recipe: Recipe, *, resume: bool = False, say: Say = print) -> Result:
     from accelerate import PartialState
 
     base = find_base(recipe.base)
-    template = template_of(base)
+    template = base.template
     output = Output(recipe)
     together = PartialState(cpu=training_device() == "cpu") if processes() > 1 else None
     if together is None or together.is_main_process:
@@ -91,12 +90,6 @@ def run(recipe: Recipe, *, resume: bool = False, say: Say = print) -> Result:
 
 def _nobody(line: str) -> None:
     """Take what other processes say already."""
-
-
-def template_of(base: Base) -> ChatTemplate:
-    """Give the template by which a base is trained, which is the one that it is served with."""
-    source = base.entry.template.jinja if base.entry else None
-    return ChatTemplate(read_tokenizer(base.tokenizer), source)
 
 
 class _Run:

@@ -9,6 +9,8 @@ from chatkit.errors import ModelFileError, Unsupported
 from chatkit.loading.folder import require_pulled, require_reference
 from chatkit.loading.pull import pull
 from chatkit.naming import parse_name
+from chatkit.template import ChatTemplate
+from chatkit.tokenizer import read_tokenizer
 
 _SAMPLE_BYTES = 1 << 20
 
@@ -38,6 +40,12 @@ class Base(NamedTuple):
                 if source.kind == "hub" and source.repo:
                     return source.repo
         return self.name
+
+    @property
+    def template(self) -> ChatTemplate:
+        """The template by which it is trained, which is the one that it is served with."""
+        source = self.entry.template.jinja if self.entry else None
+        return ChatTemplate(read_tokenizer(self.tokenizer), source)
 
 
 def checksum_of(checkpoint: Path) -> str:

@@ -18,7 +18,6 @@ from chatkit.finetuning.training.sft import SupervisedTrainer
 from chatkit.finetuning.training.weights import load_base, training_device
 from chatkit.loading.bases import find_base
 from chatkit.template import ChatTemplate
-from chatkit.tokenizer import read_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -156,9 +155,7 @@ def _teacher(job: Job) -> "PreTrainedModel":
     if wanted.teacher is None and wanted.keep_layers is None:
         raise InputError("A teacher cannot teach itself; set distill.keep_layers or a teacher.")
     base = find_base(wanted.teacher) if wanted.teacher else job.base
-    source = base.entry.template.jinja if base.entry else None
-    theirs = ChatTemplate(read_tokenizer(base.tokenizer), source).tokenizer
-    if theirs.vocabulary != job.template.tokenizer.vocabulary:
+    if base.template.tokenizer.vocabulary != job.template.tokenizer.vocabulary:
         raise InputError(
             f"The teacher {base.name} has another tokenizer than {job.base.name}, so their tokens "
             "cannot be compared; choose one of the same family."
