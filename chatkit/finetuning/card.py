@@ -8,6 +8,17 @@ from chatkit.finetuning.recipe import Recipe
 from chatkit.finetuning.report import DataReport
 from chatkit.loading.bases import Base
 
+_EFFECTS = (
+    "preference_accuracy_before",
+    "preference_accuracy_after",
+    "liked_change",
+    "disliked_change",
+    "kl_to_base",
+    "unrelated_perplexity_before",
+    "unrelated_perplexity_after",
+    "teacher_loss",
+    "gap_closed",
+)
 _METHODS = {
     "sft": "supervised fine-tuning",
     "dpo": "direct preference optimisation",
@@ -92,4 +103,6 @@ def _table(figures: Sequence[Mapping[str, Any]]) -> str:
         values = [line[name] for line in figures if name in line]
         if values:
             rows.append(f"| {name} | {values[0]:.4g} | {values[-1]:.4g} |")
+    effects = [name for name in _EFFECTS if name in figures[-1]]
+    rows += [f"| {name.replace('_', ' ')} | | {figures[-1][name]:.4g} |" for name in effects]
     return "\n".join(rows)

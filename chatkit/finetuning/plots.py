@@ -37,7 +37,7 @@ def plot_losses(figures: Sequence[Mapping[str, Any]], path: Path) -> None:
         style = "-" if axes is losses else "--"
         axes.plot(*zip(*points, strict=True), style, label=name, marker=marker, markersize=3)
     losses.set_xlabel("step")
-    losses.set_ylabel("loss (nats per trained token)")
+    losses.set_ylabel("loss")
     if shares is not None:
         shares.set_ylabel("share or reward")
     picture.legend(loc="outside upper center", ncols=5, frameon=False)
