@@ -10,7 +10,6 @@ from chatkit.cli.models import models
 from chatkit.cli.pull import pull
 from chatkit.cli.running import run_app
 
-
 app = typer.Typer(
     name="chatkit",
     help="Choose, pull and talk to open chat models.",
