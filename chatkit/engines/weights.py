@@ -26,6 +26,8 @@ def load_weights(
     quantize: Quantize | None = None,
     adapters: Sequence[Path] = (),
     device: str | None = None,
+    *,
+    for_training: bool = False,
 ) -> "PreTrainedModel":
     """Load a checkpoint, ready to answer.
 
@@ -36,6 +38,7 @@ def load_weights(
             most in 16 bits; None keeps 32 bits on CPU, 16 bits elsewhere.
         adapters: PEFT adapter folders to load with it; `adapter_key` names each by its place.
         device: where to; None takes the best one here, and all cards where there are several.
+        for_training: int8 is bitsandbytes' (Dettmers 2022) then, through which gradients go.
 
     Raises:
         ModelFileError: the checkpoint or the adapter is corrupt or of another base.
@@ -57,7 +60,7 @@ def load_weights(
                 checkpoint,
                 dtype=dtype,
                 device_map="auto" if spread else device,
-                quantization_config=_quantization(checkpoint, quantize, dtype),
+                quantization_config=_quantization(checkpoint, quantize, dtype, for_training),
                 local_files_only=True,
             )
     except torch.OutOfMemoryError as error:
@@ -133,12 +136,14 @@ def _half_precision(device: str) -> "torch.dtype":
 
 
 def _quantization(
-    checkpoint: Path, quantize: Quantize | None, dtype: "torch.dtype"
+    checkpoint: Path, quantize: Quantize | None, dtype: "torch.dtype", for_training: bool
 ) -> "QuantizationConfigMixin | None":
     if quantize is None:
         return None
     try:
-        return _int8() if quantize == "int8" else _int4(checkpoint, dtype)
+        if quantize == "int4":
+            return _int4(checkpoint, dtype)
+        return _trainable_int8() if for_training else _int8()
     except ImportError as error:
         raise MissingExtra(
             f"quantize={quantize!r} needs a package that is missing ({error}); run "
@@ -151,6 +156,13 @@ def _int8() -> "QuantizationConfigMixin":
     from transformers import TorchAoConfig
 
     return TorchAoConfig(Int8WeightOnlyConfig())
+
+
+def _trainable_int8() -> "QuantizationConfigMixin":
+    from transformers import BitsAndBytesConfig
+
+    configuration: QuantizationConfigMixin = BitsAndBytesConfig(load_in_8bit=True)
+    return configuration
 
 
 def _int4(checkpoint: Path, dtype: "torch.dtype") -> "QuantizationConfigMixin":

@@ -19,7 +19,9 @@ def load_base(recipe: Recipe, base: Base) -> "PreTrainedModel":
 
     Raises: as `chatkit.engines.weights.load_weights`.
     """
-    model = load_weights(base.checkpoint, recipe.quantize, device=training_device())
+    model = load_weights(
+        base.checkpoint, recipe.quantize, device=training_device(), for_training=True
+    )
     if recipe.adapter.kind == "full":
         # Optimisers lose small changes of 16-bit weights; autocast computes with 16 bits anyway.
         model = model.float()
