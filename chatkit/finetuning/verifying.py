@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from chatkit.background import wait_for
 from chatkit.engine import Engine, complete
 from chatkit.engines.opening import LoadOptions, open_engine
 from chatkit.engines.transformers import TransformersEngine
@@ -82,13 +83,13 @@ def verify(
         files = export(folder, Path(place) / "gguf", storages)
         adapted = _transformers(str(folder.resolve()))
         asked = [build_prompt(adapted.template, [user(text)]) for text in prompts]
-        texts = asyncio.run(_said(adapted, asked))
+        texts = wait_for(_said(adapted, asked))
         try:
             found = [_merged(adapted, merged, asked, texts, prompts, most_logits)]
             forms = {"GGUF adapter on f16": f"{folder.resolve()}@llamacpp"}
             forms |= {f"GGUF merged {name}": str(path) for name, path in files.merged.items()}
             for form, name in forms.items():
-                said = asyncio.run(_embedded(name, asked))
+                said = wait_for(_embedded(name, asked))
                 partings = _partings(adapted, asked, texts, said, prompts)
                 allowed = 0.0 if "f16" in form else most_gap
                 passes = all(parting.gap <= allowed for parting in partings)
@@ -96,7 +97,7 @@ def verify(
                 found.append(Compared(form, equal, len(asked), partings, None, passes))
             return found
         finally:
-            asyncio.run(adapted.close())
+            wait_for(adapted.close())
 
 
 def gap_at_split(engine: TransformersEngine, prompt: Prompt, one: str, other: str) -> float:
@@ -133,8 +134,8 @@ def _merged(
 ) -> Compared:
     engine = _transformers(str(merged))
     difference = max(_difference(adapted, engine, prompt) for prompt in asked)
-    said = asyncio.run(_said(engine, asked))
-    asyncio.run(engine.close())
+    said = wait_for(_said(engine, asked))
+    wait_for(engine.close())
     partings = _partings(adapted, asked, texts, said, prompts)
     passes = difference <= most and not partings
     return Compared("merged", len(asked) - len(partings), len(asked), partings, difference, passes)
