@@ -208,10 +208,17 @@ SHORT = {"kind": "length", "most": 4}
     [
         ("dpo", PAIRS, {}, "preference_accuracy_after"),
         ("dpo", PAIRS, {"preference__loss": "ipo"}, "kl_to_base"),
+        (
+            "dpo",
+            PAIRS,
+            {"preference__loss": "robust", "preference__wrong_labels": 0.1},
+            "kl_to_base",
+        ),
         ("orpo", PAIRS, {}, "preference_accuracy_after"),
         ("kto", THUMBS, {"train__micro_batch": 4}, "liked_change"),
         ("reward", PAIRS, {}, "eval_accuracy"),
         ("sft", lessons(16), {"adapter__kind": "dora", "train__neftune": 5}, "eval_loss"),
+        ("sft", lessons(16), {"adapter__kind": "rslora"}, "eval_loss"),
         ("sft", lessons(16), {"adapter__kind": "full", "train__learning_rate": 1e-4}, "eval_loss"),
         ("sft", lessons(16), {"train__packing": False, "train__checkpointing": True}, "eval_loss"),
     ],
@@ -310,6 +317,21 @@ def test_a_quantised_base_is_trained_on_the_cpu(
 
 
 # What can go wrong
+
+
+def test_a_run_whose_held_out_loss_does_not_fall_ends_early(
+    tiny: Path, rows: Path, tmp_path: Path
+) -> None:
+    made = recipe(
+        rows,
+        tmp_path / "out",
+        base=str(tiny),
+        train__steps=12,
+        train__learning_rate=1e-12,
+        measure__every=1,
+        measure__patience=2,
+    )
+    assert max(figures(run(made, say=silent).folder, "loss")) < 12
 
 
 def test_a_folder_with_something_in_it_is_refused(tiny: Path, rows: Path, tmp_path: Path) -> None:

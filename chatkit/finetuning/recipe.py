@@ -146,7 +146,8 @@ class MeasureOptions(Options):
         questions: what the model is asked; None takes the first held-out ones.
         scorer: how its answers are scored, see `chatkit.scorers`; None shows them only.
         answer_tokens: the longest answer.
-        patience: stop when held-out loss has not fallen for so many measurements; None never.
+        patience: stop when held-out loss has not fallen for so many measurements, and keep the
+            best weights; None never.
         unrelated: examples of what must not change; their perplexity is told before and after.
     """
 

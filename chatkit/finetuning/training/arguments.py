@@ -74,7 +74,8 @@ def training_arguments(recipe: Recipe, folder: Path, steps: Steps, total: int) -
     train = recipe.train
     _require(train.report_to)
     per_epoch = max(1, round(total / train.epochs)) if train.steps is None else total
-    every = recipe.measure.every or per_epoch
+    every = min(recipe.measure.every or per_epoch, total)
+    early = recipe.measure.patience is not None
     return {
         "output_dir": str(folder),
         "max_steps": total,
@@ -92,9 +93,13 @@ def training_arguments(recipe: Recipe, folder: Path, steps: Steps, total: int) -
         "seed": train.seed,
         "data_seed": train.seed,
         "eval_strategy": "steps",
-        "eval_steps": min(every, total),
+        "eval_steps": every,
         "save_strategy": "steps",
-        "save_steps": min(train.save_steps or per_epoch, total),
+        # Who stops early wants the best weights, so each measured ones are kept for a while.
+        "save_steps": every if early else min(train.save_steps or per_epoch, total),
+        "load_best_model_at_end": early,
+        "metric_for_best_model": "eval_loss" if early else None,
+        "greater_is_better": False if early else None,
         "save_total_limit": train.keep,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
