@@ -1,6 +1,13 @@
-"""Our supervised fine-tuning beside a plain TRL script: tokens per second, memory, equal loss."""
+"""Our supervised fine-tuning beside a plain TRL script: tokens per second, memory, equal loss.
+
+On a card, with a model of the shape of Llama 2 7B and random weights:
+
+    python -m benchmarks.random_llama /tmp/random-7b
+    CHATKIT_FINETUNE_BASE=/tmp/random-7b python -m benchmarks finetune
+"""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +21,9 @@ from chatkit.finetuning.recipe import Recipe
 from chatkit.loading.bases import find_base
 
 REPEATS, STEPS, ROW_TOKENS, ROWS = 3, 8, 256, 4
+BASE = os.environ.get("CHATKIT_FINETUNE_BASE", "smollm2-135m")
+# What cards reach with dense bf16, by their makers' data sheets.
+PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12, "4090": 165e12}
 SUBJECTS = ("tides", "bread", "chess", "volcanoes", "bees", "jazz", "glass", "maps", "tea")
 
 OURS = """
@@ -52,6 +62,7 @@ def run() -> Iterator[str]:
         f"real tokens/s: ours {ours['speed']:.0f}, plain SFTTrainer {plain_['speed']:.0f}, "
         f"{median(speeds):.2f}x (target at least 2)"
     )
+    yield from _utilisation(ours["speed"])
     yield (
         f"peak memory: ours {ours['memory']:.0f} MiB, plain {plain_['memory']:.0f} MiB, "
         f"{median(memory):.2f}x (target at most 1)"
@@ -80,7 +91,7 @@ def recipe_of(folder: Path, name: str) -> Recipe:
     return Recipe.model_validate(
         {
             "method": "sft",
-            "base": "smollm2-135m",
+            "base": BASE,
             "output": str(folder / name),
             "data": {"train": str(folder / "chats.jsonl"), "longest": ROW_TOKENS},
             "train": {"steps": STEPS, "batch": ROWS, "learning_rate": 2e-4, "warmup": 0},
@@ -96,6 +107,7 @@ def plain(folder: Path) -> float:
     """
     from datasets import Dataset
     from peft import LoraConfig
+    from torch import cuda
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
@@ -108,9 +120,11 @@ def plain(folder: Path) -> float:
     train = Dataset.from_list(list(read_table(files.train).select_columns(columns)))
     held_out = Dataset.from_list(list(read_table(files.held_out).select_columns(columns)))
     per_step = round(ROWS * ROW_TOKENS * 0.97 / (report.tokens / report.train))
-    assert base.entry is not None
+    on_card = cuda.is_available()
+    dtype = "bfloat16" if on_card else "float32"
+    targets = list(base.entry.lora_targets) if base.entry else "all-linear"
     trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(base.checkpoint, dtype="float32"),
+        model=AutoModelForCausalLM.from_pretrained(base.checkpoint, dtype=dtype),
         args=SFTConfig(
             output_dir=str(folder / "plain"),
             max_steps=STEPS,
@@ -118,8 +132,8 @@ def plain(folder: Path) -> float:
             gradient_accumulation_steps=4,
             learning_rate=2e-4,
             lr_scheduler_type="cosine",
-            bf16=False,
-            use_cpu=True,
+            bf16=on_card,
+            use_cpu=not on_card,
             report_to=[],
             disable_tqdm=True,
             save_strategy="no",
@@ -128,7 +142,7 @@ def plain(folder: Path) -> float:
         train_dataset=train,
         eval_dataset=held_out,
         processing_class=AutoTokenizer.from_pretrained(base.tokenizer),
-        peft_config=LoraConfig(r=16, lora_alpha=32, target_modules=list(base.entry.lora_targets)),
+        peft_config=LoraConfig(r=16, lora_alpha=32, target_modules=targets),
     )
     trainer.train()
     return float(trainer.evaluate()["eval_loss"])
@@ -165,10 +179,34 @@ def measured(train: Any, folder: Path) -> None:
 
 
 def peak_memory() -> float:
-    """Give the most memory that this process ever held, in MiB."""
+    """Give the most memory that this process ever held, on the card where there is one, in MiB."""
     import resource
 
+    from torch import cuda
+
+    if cuda.is_available():
+        return cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _utilisation(speed: float) -> Iterator[str]:
+    """Tell the share of a card's operations that training uses (Chowdhery 2022, appendix B).
+
+    A frozen weight takes 4 operations per token: 2 forwards, 2 for the gradient that goes through.
+    """
+    from torch import cuda
+
+    if not cuda.is_available():
+        return
+    card = cuda.get_device_name()
+    peak = next((flops for name, flops in PEAK_FLOPS.items() if name in card), None)
+    config = json.loads((find_base(BASE).checkpoint / "config.json").read_text())
+    hidden, wide, layers = (
+        config[name] for name in ("hidden_size", "intermediate_size", "num_hidden_layers")
+    )
+    weights = layers * (4 * hidden * hidden + 3 * hidden * wide)
+    if peak:
+        yield f"{card}: {4 * weights * speed / peak:.1%} of its bf16 operations"
 
 
 def _in_process(script: str, folder: Path) -> dict[str, float]:
