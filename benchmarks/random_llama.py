@@ -1,4 +1,4 @@
-"""Writes a Llama of the shape of 7B with random weights: `python -m benchmarks.random_llama FOLDER`.
+"""Writes a 7B-shaped Llama with random weights: `python -m benchmarks.random_llama FOLDER`.
 
 Its tokenizer is SmolLM2's, so nothing is downloaded; speed and memory do not ask what weights say.
 """
