@@ -99,7 +99,7 @@ def test_the_tuned_model_answers_in_json_and_is_verified(
 ) -> None:
     parameters = (
         "from pathlib import Path\n"
-        f"STEPS, QUESTIONS, FOLDER = 10, 2, Path({str(tmp_path / 'tuned')!r})\n"
+        f"STEPS, QUESTIONS, FOLDER = 4, 1, Path({str(tmp_path / 'tuned')!r})\n"
         "FOLDER.mkdir()"
     )
     notebook = run("03_finetune.ipynb", default_model_home, parameters)
