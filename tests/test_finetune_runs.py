@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from recipes import lessons, recipe, write_rows
 from tiny_model import make_tiny
 
@@ -28,6 +30,7 @@ from chatkit.finetuning.merging import merge
 from chatkit.finetuning.preview import preview
 from chatkit.finetuning.recipe import Recipe
 from chatkit.finetuning.run import run
+from chatkit.finetuning.training.arguments import Steps
 from chatkit.finetuning.training.losses import needed_logits, negative_log_likelihood
 from chatkit.finetuning.training.rows import Joiner
 from chatkit.messages import user
@@ -367,6 +370,21 @@ def test_a_changed_recipe_does_not_go_on(tiny: Path, rows: Path, tmp_path: Path)
     )
     with pytest.raises(InputError, match=r"different is train.learning_rate"):
         run(other, resume=True, say=silent)
+
+
+def test_changed_data_does_not_go_on(tiny: Path, rows: Path, tmp_path: Path) -> None:
+    made = recipe(rows, tmp_path / "out", base=str(tiny), train__steps=1)
+    run(made, say=silent)
+    write_rows(rows, lessons(24))
+    with pytest.raises(InputError, match="The data is not what"):
+        run(made, resume=True, say=silent)
+
+
+@given(st.integers(2, 64), st.integers(1, 16))
+def test_a_step_keeps_its_rows_when_fewer_are_computed_at_once(micro: int, often: int) -> None:
+    halved = Steps(micro, often, False).halved()
+    assert halved.micro_batch <= micro // 2
+    assert halved.micro_batch * halved.accumulation == micro * often
 
 
 def test_a_loss_that_is_no_number_stops_with_its_rows(

@@ -112,6 +112,19 @@ class Output:
         text = json.dumps(value, indent=2, ensure_ascii=False)
         (self.folder / name).write_text(text + "\n", "utf-8")
 
+    def check_same_data(self, lineage: dict[str, Any]) -> None:
+        """Refuse to go on with other rows than a run was begun with.
+
+        Raises:
+            InputError: a file has changed since.
+        """
+        before = json.loads((self.folder / FILE).read_text("utf-8"))["data"]["train_sha256"]
+        if before != lineage["data"]["train_sha256"]:
+            raise InputError(
+                f"The data is not what {self.folder} was begun with; bring the files back as they "
+                "were, or choose another output folder."
+            )
+
     def write_lineage(self, lineage: dict[str, Any]) -> None:
         """Write where the result comes from."""
         self.write_json(FILE, lineage)

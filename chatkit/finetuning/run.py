@@ -77,8 +77,11 @@ def run(recipe: Recipe, *, resume: bool = False, say: Say = print) -> Result:
         files, report = gather(recipe, template, output.data)
         say(_data_sentence(report))
         output.write_json("data/report.json", report.as_json())
+        lineage = lineage_of(recipe, base, template, files, report)
+        if resume:
+            output.check_same_data(lineage)
         write_people(report, output.folder)
-        output.write_lineage(lineage_of(recipe, base, template, files, report))
+        output.write_lineage(lineage)
     if together is not None:
         together.wait_for_everyone()
     if together is not None and not together.is_main_process:
@@ -129,9 +132,9 @@ class _Run:
 
         while True:
             trainer = self._trainer(steps, signals)
-            if checkpoint is None:
-                trainer.evaluate()
             try:
+                if checkpoint is None:
+                    trainer.evaluate()
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
                 return trainer
             except (RuntimeError, MemoryError) as error:

@@ -24,8 +24,10 @@ class Steps(NamedTuple):
     checkpointing: bool
 
     def halved(self) -> "Steps":
-        """Compute half as many rows at once, twice as often."""
-        return self._replace(micro_batch=self.micro_batch // 2, accumulation=self.accumulation * 2)
+        """Compute half as many rows at once or fewer, so that a step keeps all of its rows."""
+        rows = self.micro_batch * self.accumulation
+        micro = next(size for size in range(self.micro_batch // 2, 0, -1) if rows % size == 0)
+        return self._replace(micro_batch=micro, accumulation=rows // micro)
 
 
 def processes() -> int:
