@@ -166,3 +166,12 @@ def _last_run(masked: Masked) -> Masked:
         begin -= 1
     kept = tuple(begin <= place < end for place in range(len(masked.ids)))
     return Masked(masked.ids, kept)
+
+
+def last_answer(labels: list[int]) -> tuple[int, int]:
+    """Find where the last answer of an example begins and ends, by its labels."""
+    end = len(labels) - next(n for n, label in enumerate(labels[::-1]) if label != IGNORED)
+    begin = end
+    while labels[begin - 1] != IGNORED:
+        begin -= 1
+    return begin, end

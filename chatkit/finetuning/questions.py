@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from chatkit.finetuning.masking import IGNORED
+from chatkit.finetuning.masking import last_answer
 from chatkit.finetuning.recipe import Recipe
 from chatkit.messages import user
 from chatkit.template import ChatTemplate
@@ -55,12 +55,8 @@ def _cut(row: dict[str, list[int]], template: ChatTemplate) -> tuple[list[int], 
         answer = row.get("chosen_ids") or row.get("completion_ids")
         reference = row.get("reference")
         return row["prompt_ids"], decode(answer[:-1]) if answer else str(reference or "") or None
-    labels = row["labels"]
-    end = len(labels) - next(n for n, label in enumerate(labels[::-1]) if label != IGNORED)
-    begin = end
-    while labels[begin - 1] != IGNORED:
-        begin -= 1
-    return row["input_ids"][:begin], decode(labels[begin : end - 1])
+    begin, end = last_answer(row["labels"])
+    return row["input_ids"][:begin], decode(row["labels"][begin : end - 1])
 
 
 def _readable(prompt: list[int], template: ChatTemplate) -> str:

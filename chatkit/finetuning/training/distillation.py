@@ -9,7 +9,7 @@ from trl import SFTConfig
 
 from chatkit.engines.weights import load_weights
 from chatkit.errors import InputError
-from chatkit.finetuning.masking import IGNORED
+from chatkit.finetuning.masking import IGNORED, last_answer
 from chatkit.finetuning.training.asking import greedy_ids
 from chatkit.finetuning.training.job import Job
 from chatkit.finetuning.training.losses import needed_logits, negative_log_likelihood
@@ -56,10 +56,8 @@ class DistillingTrainer(SupervisedTrainer):
             log_target=True,
         )
         own = negative_log_likelihood(needed)
-        count = num_items_in_batch if num_items_in_batch is not None else len(needed.targets)
-        loss = (self.share * distance * flat**2 + (1 - self.share) * own) / count
-        if num_items_in_batch is not None and self.args.average_tokens_across_devices:
-            loss = loss * self.accelerator.num_processes
+        mixed = self.share * distance * flat**2 + (1 - self.share) * own
+        loss = self.per_token(mixed, needed, num_items_in_batch)
         return (loss, {"logits": needed.logits}) if return_outputs else loss
 
 
@@ -135,7 +133,7 @@ def said_by(
         template: the models'.
         most: tokens of the longest answer.
     """
-    prompts = [_before_last(row) for row in table]
+    prompts = [row["input_ids"][: last_answer(row["labels"])[0]] for row in table]
     answers = greedy_ids(teacher, template, prompts, most)
     rows = [
         {
@@ -161,12 +159,3 @@ def _teacher(job: Job) -> "PreTrainedModel":
             "cannot be compared; choose one of the same family."
         )
     return load_weights(base.checkpoint, device=training_device()).requires_grad_(False)
-
-
-def _before_last(row: dict[str, list[int]]) -> list[int]:
-    labels = row["labels"]
-    end = len(labels) - next(n for n, label in enumerate(labels[::-1]) if label != IGNORED)
-    begin = end
-    while labels[begin - 1] != IGNORED:
-        begin -= 1
-    return row["input_ids"][:begin]

@@ -7,7 +7,7 @@ from datasets import concatenate_datasets
 from trl import SFTConfig, SFTTrainer
 
 from chatkit.finetuning.training.job import Job
-from chatkit.finetuning.training.losses import needed_logits, negative_log_likelihood
+from chatkit.finetuning.training.losses import Needed, needed_logits, negative_log_likelihood
 from chatkit.finetuning.training.rows import Joiner, packed_rows
 from chatkit.finetuning.training.watched import Watched
 from chatkit.finetuning.training.weights import load_base
@@ -25,12 +25,23 @@ class SupervisedTrainer(Watched, SFTTrainer):
     ) -> Any:
         """Give the mean surprise of the trained tokens of a whole step, in nats."""
         needed = needed_logits(model, inputs)
-        count = num_items_in_batch if num_items_in_batch is not None else len(needed.targets)
-        loss = negative_log_likelihood(needed) / count
-        if num_items_in_batch is not None and self.args.average_tokens_across_devices:
-            # Devices' gradients are averaged, and this is their sum's part.
-            loss = loss * self.accelerator.num_processes
+        loss = self.per_token(negative_log_likelihood(needed), needed, num_items_in_batch)
         return (loss, {"logits": needed.logits}) if return_outputs else loss
+
+    def per_token(self, nats: torch.Tensor, needed: Needed, items: Any) -> torch.Tensor:
+        """Divide what a micro-batch adds up to by the trained tokens of the whole step.
+
+        Args:
+            nats: of the micro-batch.
+            needed: its logits and targets.
+            items: trained tokens of the step on all devices; None outside of a step.
+        """
+        if items is None:
+            return nats / len(needed.targets)
+        # Devices' gradients are averaged, and this is their sum's part.
+        together = self.args.average_tokens_across_devices
+        mean: torch.Tensor = nats / items * (self.accelerator.num_processes if together else 1)
+        return mean
 
     def evaluate(
         self,
