@@ -7,7 +7,7 @@ controls and the `generation` block).
 
 import datetime
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jinja2
@@ -70,11 +70,31 @@ def as_dictionary(message: Message, cover: Callable[[str], str]) -> dict[str, An
             {
                 "type": "function",
                 "id": call.id,
-                "function": {"name": call.name, "arguments": cover(call.arguments)},
+                "function": {"name": call.name, "arguments": JsonText(cover(call.arguments))},
             }
             for call in message.tool_calls
         ]
     return dictionary
+
+
+def covered(value: Any, cover: Callable[[str], str]) -> Any:
+    """Give the definition of a tool with something done to each of its texts.
+
+    Args:
+        value: a JSON value.
+        cover: what is done to each text, keys included.
+    """
+    if isinstance(value, str):
+        return cover(value)
+    if isinstance(value, Mapping):
+        return {cover(key): covered(one, cover) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [covered(one, cover) for one in value]
+    return value
+
+
+class JsonText(str):
+    """JSON that a template writes as it is, whether or not it passes it through `tojson`."""
 
 
 def _raise_exception(message: str) -> None:
@@ -87,4 +107,6 @@ def _strftime_now(pattern: str) -> str:
 
 def _to_json(value: Any, indent: int | None = None, ensure_ascii: bool = False) -> str:
     """Plain JSON: Jinja's own filter escapes HTML characters, which no model expects."""
+    if isinstance(value, JsonText):
+        return value
     return json.dumps(value, indent=indent, ensure_ascii=ensure_ascii)

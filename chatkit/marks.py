@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from chatkit.jinja import JsonText
+
 
 class Place(NamedTuple):
     """Where a text of a message stands in a rendering: `text[start:end]`.
@@ -52,11 +54,12 @@ class Marks:
             if dictionary.get(key):
                 dictionary[key] = self.around(index, dictionary[key])
         for call in dictionary.get("tool_calls", ()):
-            call["function"]["arguments"] = self.around(index, call["function"]["arguments"])
+            function = call["function"]
+            function["arguments"] = JsonText(self.around(index, function["arguments"]))
 
     def mark_answer(self, index: int, dictionary: dict[str, Any]) -> None:
-        """Mark what an assistant answered, empty or not."""
-        if dictionary["role"] == "assistant":
+        """Mark what an assistant answered, empty or not, unless it called something."""
+        if dictionary["role"] == "assistant" and "tool_calls" not in dictionary:
             dictionary["content"] = self.around(index, dictionary["content"])
 
     def around(self, message: int, text: str) -> str:

@@ -8,6 +8,8 @@ from chatkit.errors import InputError
 
 Role = Literal["system", "user", "assistant", "tool"]
 ROLES: tuple[str, ...] = get_args(Role)
+# The definition of a function, as OpenAI's API and the field's templates write it.
+Tool = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from chatkit.errors import TemplateError
-from chatkit.jinja import as_dictionary, compile_template
+from chatkit.jinja import as_dictionary, compile_template, covered
 from chatkit.marks import Mark, Marks, Place, Reading, search
-from chatkit.messages import Message
+from chatkit.messages import Message, Tool
 from chatkit.rendering import Cutter, Rendering
 from chatkit.scales import Scales, Weight
 from chatkit.shield import Shield, Spellings
@@ -57,6 +57,14 @@ class TemplateIdentity:
     def __str__(self) -> str:
         canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:16]
+
+
+class _Said(NamedTuple):
+    """What is rendered, with what keeps spellings of control tokens in it plain text."""
+
+    messages: Sequence[Message]
+    tools: Sequence[Tool]
+    shield: Shield
 
 
 class ChatTemplate:
@@ -121,6 +129,15 @@ class ChatTemplate:
         each = (three - texts - one) / 2
         return Added(one - each, each)
 
+    @cached_property
+    def takes_tools(self) -> bool:
+        """Whether it writes the definitions of tools; many templates drop them."""
+        probe = {"type": "function", "function": {"name": "\ue010", "parameters": {}}}
+        try:
+            return "\ue010" in self.rendering([Message("user", "\ue011")], tools=[probe]).text
+        except TemplateError:
+            return False
+
     def text(self, messages: Sequence[Message], *, answer: bool = True) -> str:
         """Render to text, as a person may read it.
 
@@ -131,22 +148,31 @@ class ChatTemplate:
         Raises:
             TemplateError: the template refuses these messages.
         """
-        shield = self._shield(messages)
-        return shield.uncover(self._render(messages, shield, answer))
+        said = self._say(messages)
+        return said.shield.uncover(self._render(said, answer))
 
-    def render(self, messages: Sequence[Message], *, answer: bool = True) -> tuple[int, ...]:
+    def render(
+        self, messages: Sequence[Message], *, answer: bool = True, tools: Sequence[Tool] = ()
+    ) -> tuple[int, ...]:
         """Render to token ids.
 
-        Args and raises: as `text`.
+        Args and raises: as `rendering`.
         """
-        return self.rendering(messages, answer=answer).ids
+        return self.rendering(messages, answer=answer, tools=tools).ids
 
-    def rendering(self, messages: Sequence[Message], *, answer: bool = True) -> Rendering:
+    def rendering(
+        self, messages: Sequence[Message], *, answer: bool = True, tools: Sequence[Tool] = ()
+    ) -> Rendering:
         """Render once, to ids and to text.
 
-        Args and raises: as `text`.
+        Args:
+            messages: as in `text`.
+            answer: as in `text`.
+            tools: definitions of the functions that the assistant may call.
+
+        Raises: as `text`.
         """
-        return self._rendering(messages, self._shield(messages), answer)
+        return self._rendering(self._say(messages, tools), answer)
 
     def places(self, messages: Sequence[Message], rendering: Rendering) -> list[Place]:
         """Find where the messages stand in their rendering, in the order of its text.
@@ -157,8 +183,7 @@ class ChatTemplate:
             messages: the conversation.
             rendering: what `rendering` made of it, ready for an answer.
         """
-        shield = self._shield(messages)
-        for reading in self._readings(messages, shield, True, Marks.mark_message):
+        for reading in self._readings(self._say(messages), True, Marks.mark_message):
             if reading.text == rendering.text:
                 return reading.places
         return search([message.content for message in messages], rendering.text)
@@ -177,37 +202,53 @@ class ChatTemplate:
         found = {hit for m in messages for hit in self._spellings.whole.findall(m.content)}
         return tuple(sorted(found))
 
-    def mask(self, messages: Sequence[Message]) -> Masked:
+    def mask(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Masked:
         """Render a finished conversation and mark exactly the assistant's answers.
 
         Trained is each answer from its first character through the control token that ends the
-        turn, and nothing else.
+        turn, and nothing else; of an answer with calls, all that the template makes of it.
+
+        Args:
+            messages: the conversation, oldest first.
+            tools: as in `rendering`.
 
         Raises:
             TemplateError: an answer is not in the rendered text exactly once and unchanged, or
                 no control token ends its turn.
         """
-        shield = self._shield(messages)
-        rendering = self._rendering(messages, shield, answer=False)
+        said = self._say(messages, tools)
+        rendering = self._rendering(said, answer=False)
         trained = [False] * rendering.tokens
-        for answer in self._answers(messages, shield, rendering.text):
-            turn_end = self._turn_end(answer.end, rendering)
-            for index in range(rendering.ended(answer.start), rendering.ended(turn_end)):
+        answers = self._answers(said, rendering.text)
+        spans = [(answer.start, self._turn_end(answer.end, rendering)) for answer in answers]
+        calling = [index for index, message in enumerate(messages) if message.tool_calls]
+        spans += [self._calling_span(said, index, rendering) for index in calling]
+        for start, end in spans:
+            for index in range(rendering.ended(start), rendering.ended(end)):
                 trained[index] = True
         return Masked(rendering.ids, tuple(trained))
 
-    def _shield(self, messages: Sequence[Message]) -> Shield:
+    def _say(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> _Said:
         texts = [part for m in messages for part in (m.content, m.name or "", m.reasoning)]
         arguments = [call.arguments for m in messages for call in m.tool_calls]
-        return Shield(self._spellings, [*texts, *arguments, self.source])
+        defined = [json.dumps(tool, ensure_ascii=False) for tool in tools]
+        shield = Shield(self._spellings, [*texts, *arguments, *defined, self.source])
+        return _Said(messages, tools, shield)
 
-    def _render(self, messages: Sequence[Message], shield: Shield, answer: bool) -> str:
-        return self._render_dictionaries([as_dictionary(m, shield.cover) for m in messages], answer)
+    def _render(self, said: _Said, answer: bool) -> str:
+        cover = said.shield.cover
+        dictionaries = [as_dictionary(message, cover) for message in said.messages]
+        return self._render_dictionaries(dictionaries, said, answer)
 
-    def _render_dictionaries(self, messages: list[dict[str, Any]], answer: bool) -> str:
+    def _render_dictionaries(
+        self, messages: list[dict[str, Any]], said: _Said, answer: bool
+    ) -> str:
+        tools = [covered(tool, said.shield.cover) for tool in said.tools]
         try:
             return self._compiled.render(
                 messages=messages,
+                # Templates ask whether there are any, and know none by `None`.
+                tools=tools or None,
                 add_generation_prompt=answer,
                 bos_token=self.tokenizer.bos or "",
                 eos_token=self.tokenizer.eos or "",
@@ -220,32 +261,33 @@ class ChatTemplate:
                 "check their roles and their order."
             ) from error
 
-    def _rendering(self, messages: Sequence[Message], shield: Shield, answer: bool) -> Rendering:
-        rendered = self._render(messages, shield, answer)
-        return Rendering(
-            shield.uncover(rendered), list(self._cutter.pieces(rendered, shield.uncover))
-        )
+    def _rendering(self, said: _Said, answer: bool) -> Rendering:
+        rendered, uncover = self._render(said, answer), said.shield.uncover
+        return Rendering(uncover(rendered), list(self._cutter.pieces(rendered, uncover)))
 
-    def _readings(
-        self, messages: Sequence[Message], shield: Shield, answer: bool, mark: Mark
-    ) -> Iterator[Reading]:
+    def _readings(self, said: _Said, answer: bool, mark: Mark) -> Iterator[Reading]:
         """Render with marks around texts, outside and inside of their outer white space."""
+        shield = said.shield
         opening, closing = shield.fresh(), shield.fresh()
         for inside in (False, True):
             marks = Marks(opening, closing, inside=inside)
-            dictionaries = [as_dictionary(message, shield.cover) for message in messages]
+            dictionaries = [as_dictionary(message, shield.cover) for message in said.messages]
             for index, dictionary in enumerate(dictionaries):
                 mark(marks, index, dictionary)
             try:
-                marked = self._render_dictionaries(dictionaries, answer)
+                marked = self._render_dictionaries(dictionaries, said, answer)
             except TemplateError:
                 continue
             yield marks.read(shield.uncover(marked))
 
-    def _answers(self, messages: Sequence[Message], shield: Shield, text: str) -> list[Place]:
+    def _answers(self, said: _Said, text: str) -> list[Place]:
         """Find where each answer begins and ends, with marks that leave no trace."""
-        answers = [i for i, message in enumerate(messages) if message.role == "assistant"]
-        for reading in self._readings(messages, shield, False, Marks.mark_answer):
+        answers = [
+            index
+            for index, message in enumerate(said.messages)
+            if message.role == "assistant" and not message.tool_calls
+        ]
+        for reading in self._readings(said, False, Marks.mark_answer):
             found = sorted(place.message for place in reading.places)
             if reading.text == text and reading.paired and found == answers:
                 return reading.places
@@ -269,6 +311,19 @@ class ChatTemplate:
                 "would be trained too; use a template that closes each turn at once."
             )
         return closing.start + closing.encoded.ends[-1]
+
+    def _calling_span(self, said: _Said, index: int, rendering: Rendering) -> tuple[int, int]:
+        """Find where an answer with calls begins and ends: what the template adds with it."""
+        before = self._rendering(self._say(said.messages[:index], said.tools), answer=True)
+        upto = self._rendering(self._say(said.messages[: index + 1], said.tools), answer=False)
+        begins = upto.text.startswith(before.text) and rendering.text.startswith(upto.text)
+        ends = [p.start + p.encoded.ends[-1] for p in upto.pieces if p.control]
+        if not begins or not ends or ends[-1] <= len(before.text):
+            raise TemplateError(
+                "The chat template writes an answer with calls otherwise than it asks for one, so "
+                "what would be trained cannot be proved; use a template that only adds to a chat."
+            )
+        return len(before.text), ends[-1]
 
     def _default_system(self) -> str:
         """Find what the template says by itself, by comparing it with a system message given."""

@@ -12,6 +12,7 @@ from recipes import lessons, recipe, talk, write_rows
 
 from chatkit.engines.scripted import byte_tokenizer
 from chatkit.errors import InputError, UnknownModel
+from chatkit.finetuning import formats
 from chatkit.finetuning.duplicates import Duplicates
 from chatkit.finetuning.formats import find_format
 from chatkit.finetuning.gathering import KINDS, Gathering, as_kind, gather
@@ -29,7 +30,7 @@ TEMPLATE = ChatTemplate(byte_tokenizer())
 
 
 def rows_of(record: dict[str, Any]) -> list[Row]:
-    return find_format(record).read(record, ORIGIN)
+    return formats.rows_of(record, find_format(record), ORIGIN)
 
 
 def gathered(data: Recipe) -> Gathering:
@@ -64,6 +65,27 @@ def test_each_form_is_found_and_gives_the_same_example(form: str, record: dict[s
     assert find_format(record).name == form
     (row,) = [one for row in rows_of(record) for one in as_kind(row, "example")]
     assert row.messages == (user("hi"), assistant("hello"))
+
+
+@pytest.mark.parametrize("written", [list, json.dumps], ids=["list", "text"])
+def test_the_tools_of_a_row_come_along(written: Any) -> None:
+    tool = {"type": "function", "function": {"name": "add", "parameters": {}}}
+    (row,) = rows_of(talk("hi", "hello") | {"tools": written([tool])})
+    assert row.tools == (tool,)
+
+
+@pytest.mark.parametrize("tools", ["no JSON", 5, ["add"]])
+def test_tools_that_are_none_are_refused(tools: Any) -> None:
+    with pytest.raises(InputError, match="its tools are"):
+        rows_of(talk("hi", "hello") | {"tools": tools})
+
+
+def test_a_row_whose_tools_the_template_drops_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    tool = {"type": "function", "function": {"name": "add", "parameters": {}}}
+    write_rows(path, [talk("hi", "hello") | {"tools": [tool]}, *lessons(4)])
+    (refused,) = gathered(recipe(path, tmp_path / "out")).report.refused
+    assert (refused.line, "dropped by this chat template" in refused.reason) == (1, True)
 
 
 def test_pairs_have_their_prompt_apart_or_in_both_conversations() -> None:

@@ -17,6 +17,7 @@ from tiny_model import make_tiny
 from chatkit.adapters.reading import check_adapter, read_adapter
 from chatkit.engine import complete
 from chatkit.engines.opening import open_engine
+from chatkit.engines.weights import load_weights
 from chatkit.errors import (
     DiskFull,
     InputError,
@@ -25,14 +26,18 @@ from chatkit.errors import (
     TrainingDiverged,
     Unsupported,
 )
+from chatkit.finetuning.gathering import gather
 from chatkit.finetuning.lineage import adapters_that_saw
 from chatkit.finetuning.merging import merge
 from chatkit.finetuning.preview import preview
 from chatkit.finetuning.recipe import Recipe
 from chatkit.finetuning.run import run
+from chatkit.finetuning.table import read_table
 from chatkit.finetuning.training.arguments import Steps
+from chatkit.finetuning.training.attention import attend_by_example
 from chatkit.finetuning.training.losses import needed_logits, negative_log_likelihood
 from chatkit.finetuning.training.rows import Joiner
+from chatkit.loading.bases import find_base
 from chatkit.messages import user
 from chatkit.prompt import build_prompt
 from chatkit.sampling import Sampling
@@ -134,28 +139,35 @@ async def test_a_merged_adapter_is_a_checkpoint_that_says_the_same(
 # The same losses
 
 
+@pytest.mark.parametrize("by_example", [False, True], ids=["masked", "by example"])
 def test_the_loss_is_that_of_plain_transformers_and_packing_changes_nothing(
-    tiny: Path, rows: Path, tmp_path: Path
+    tiny: Path, rows: Path, tmp_path: Path, by_example: bool
 ) -> None:
-    from chatkit.engines.weights import load_weights
-    from chatkit.finetuning.gathering import gather
-    from chatkit.finetuning.table import read_table
-    from chatkit.loading.bases import find_base
-
     made = recipe(rows, tmp_path / "out", base=str(tiny))
     files, _ = gather(made, find_base(str(tiny)).template, tmp_path / "data")
     table = read_table(files.train)
+    plain: Any = load_weights(tiny, for_training=True)
+    model: Any = load_weights(tiny, for_training=True)
+    assert not by_example or attend_by_example(model)
+    packed = Joiner(table, lengths=by_example)([{"examples": [0, 1, 2]}])
+    together = negative_log_likelihood(needed_logits(model, packed), spend=by_example)
+    together.backward()
+    alone = torch.zeros(())
+    for place in range(3):
+        ids = torch.tensor([table[place]["input_ids"]])
+        labels = torch.tensor([table[place]["labels"]])
+        trained = int((labels != -100).sum())
+        alone = alone + plain(input_ids=ids, labels=labels).loss * trained
+    alone.backward()
+    assert together.item() == pytest.approx(alone.item(), rel=1e-5)
+    for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_a_model_whose_layers_see_a_window_keeps_its_mask(tiny: Path) -> None:
     model: Any = load_weights(tiny)
-    packed = Joiner(table)([{"examples": [0, 1, 2]}])
-    with torch.no_grad():
-        together = float(negative_log_likelihood(needed_logits(model, packed)))
-        alone = 0.0
-        for place in range(3):
-            ids = torch.tensor([table[place]["input_ids"]])
-            labels = torch.tensor([table[place]["labels"]])
-            trained = int((labels != -100).sum())
-            alone += float(model(input_ids=ids, labels=labels).loss) * trained
-    assert together == pytest.approx(alone, rel=1e-5)
+    model.config.sliding_window = 64
+    assert not attend_by_example(model)
 
 
 def test_a_stopped_run_goes_on_to_the_same_losses(tiny: Path, rows: Path, tmp_path: Path) -> None:
@@ -477,6 +489,27 @@ def test_the_preview_proves_every_row_or_says_what_is_wrong(
     assert shown.trained > 0 and shown.ignored > shown.trained / 10
 
 
+def test_the_preview_sees_what_is_called_trained(tiny: Path, tmp_path: Path) -> None:
+    from test_template import CALLING
+
+    # The tiny model, with a template that writes calls.
+    calling = shutil.copytree(tiny, tmp_path / "calling")
+    (calling / "chat_template.jinja").write_text(CALLING)
+    call = {"function": {"name": "weather", "arguments": {"city": "Lyon"}}}
+    turns = [
+        {"role": "user", "content": "Is it warm?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "17 degrees"},
+        {"role": "assistant", "content": "Yes."},
+    ]
+    tools = [{"type": "function", "function": {"name": "weather", "parameters": {}}}]
+    path = write_rows(tmp_path / "calls.jsonl", [{"messages": turns, "tools": tools}])
+    shown = preview(recipe(path, tmp_path / "out", base=str(calling)))
+    assert shown.problems == []
+    trained = "".join(piece.text for piece in shown.examples[0].pieces if piece.trained)
+    assert '"city": "Lyon"' in trained and trained.endswith("Yes.<|im_end|>")
+
+
 def test_the_preview_finds_a_mask_that_trains_too_little(
     tiny: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -484,8 +517,8 @@ def test_the_preview_finds_a_mask_that_trains_too_little(
 
     whole = ChatTemplate.mask
 
-    def late(self: ChatTemplate, messages: Any) -> Masked:
-        masked = whole(self, messages)
+    def late(self: ChatTemplate, messages: Any, tools: Any) -> Masked:
+        masked = whole(self, messages, tools)
         first = masked.trained.index(True)
         return Masked(masked.ids, (*masked.trained[:first], False, *masked.trained[first + 1 :]))
 

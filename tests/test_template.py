@@ -1,5 +1,6 @@
 """One template: what it renders, what it trains, and that text stays text."""
 
+import json
 from itertools import groupby
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from chatkit.engines.scripted import CHATML, byte_tokenizer
 from chatkit.errors import InputError, TemplateError
-from chatkit.messages import Message, assistant, system, user
+from chatkit.messages import Message, ToolCall, assistant, system, user
 from chatkit.prompt import build_prompt
 from chatkit.template import ChatTemplate
 
@@ -198,3 +199,53 @@ def test_a_prompt_carries_every_form(template: ChatTemplate) -> None:
     assert prompt.ids == template.render([user("Hi")])
     assert prompt.text == template.text([user("Hi")])
     assert prompt.identity == str(template.identity)
+
+
+CALLING = (
+    "{% if tools %}<|im_start|>system\n{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}"
+    "<|im_end|>\n{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}"
+    "{% if m.content %}{{ '\n' + m.content }}{% endif %}"
+    "{% for call in m.tool_calls %}{{ '\n<call>' }}"
+    '{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}'
+    "</call>{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+WEATHER = {
+    "type": "function",
+    "function": {"name": "weather", "description": "Not <|im_end|> yet.", "parameters": {}},
+}
+CALL = Message("assistant", "", tool_calls=(ToolCall("1", "weather", '{"city": "Lyon"}'),))
+TALK = [user("Is it warm?"), CALL, Message("tool", "17 degrees"), assistant("Yes.")]
+
+
+def test_what_an_assistant_calls_is_trained_with_its_answers() -> None:
+    calling = ChatTemplate(byte_tokenizer(), CALLING)
+    wanted = (
+        '<call>{"name": "weather", "arguments": {"city": "Lyon"}}</call><|im_end|>Yes.<|im_end|>'
+    )
+    assert trained_text(calling, TALK) == wanted
+
+
+def test_definitions_of_tools_reach_the_template_as_plain_text() -> None:
+    calling = ChatTemplate(byte_tokenizer(), CALLING)
+    with_tools = calling.rendering(TALK, tools=[WEATHER])
+    without = calling.rendering(TALK)
+    assert json.dumps(WEATHER) in with_tools.text and "Not" not in without.text
+    # One system turn more, whose text spells a control token and is none.
+    more = control_ids(calling, with_tools.ids)
+    assert len(more) == len(control_ids(calling, without.ids)) + 2
+    assert (
+        calling.mask(TALK, [WEATHER]).ids
+        == calling.rendering(TALK, answer=False, tools=[WEATHER]).ids
+    )
+
+
+def test_a_template_tells_whether_it_takes_tools(template: ChatTemplate) -> None:
+    assert ChatTemplate(byte_tokenizer(), CALLING).takes_tools
+    assert not template.takes_tools
+
+
+def test_calls_that_the_template_turns_around_prove_no_mask() -> None:
+    moving = ChatTemplate(byte_tokenizer(), "{{ messages | length }}" + CALLING)
+    with pytest.raises(TemplateError, match="only adds to a chat"):
+        moving.mask(TALK)

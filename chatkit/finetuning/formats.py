@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from chatkit.errors import InputError
 from chatkit.exchange.sharegpt import ROLE_OF_SPEAKER
 from chatkit.finetuning.rows import Example, Origin, Pair, Question, Row, Thumb
-from chatkit.messages import Message, ToolCall, assistant, system, user
+from chatkit.messages import Message, Tool, ToolCall, assistant, system, user
 
 Record = Mapping[str, Any]
 
@@ -38,6 +39,29 @@ def find_format(record: Record) -> Format:
     known = "; ".join(f"{form.name}: {', '.join(sorted(form.keys))}" for form in FORMATS)
     keys = ", ".join(sorted(map(str, record))) or "none"
     raise InputError(f"its columns ({keys}) are those of no known form ({known})")
+
+
+def rows_of(record: Record, form: Format, origin: Origin) -> list[Row]:
+    """Make rows of a record, with the tools that it defines.
+
+    Raises:
+        InputError: it cannot be a row of this form.
+    """
+    rows, tools = form.read(record, origin), _tools(record)
+    return [replace(row, tools=tools) for row in rows] if tools else rows
+
+
+def _tools(record: Record) -> tuple[Tool, ...]:
+    """Read definitions of functions; some publishers write the list as JSON text."""
+    said = record.get("tools") or ()
+    if isinstance(said, str):
+        try:
+            said = json.loads(said)
+        except ValueError:
+            raise InputError("its tools are text that is no JSON") from None
+    if not isinstance(said, list | tuple) or not all(isinstance(one, Mapping) for one in said):
+        raise InputError("its tools are no list of objects")
+    return tuple(said)
 
 
 def _example(messages: Sequence[Message], origin: Origin) -> list[Row]:

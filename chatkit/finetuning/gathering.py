@@ -12,7 +12,7 @@ from chatkit.background import iterate
 from chatkit.errors import InputError
 from chatkit.finetuning.duplicates import Duplicates
 from chatkit.finetuning.erased import Erased
-from chatkit.finetuning.formats import Format, find_format
+from chatkit.finetuning.formats import Format, find_format, rows_of
 from chatkit.finetuning.masking import Masker, Tokens, TooLong
 from chatkit.finetuning.own_rows import OWN, own_rows
 from chatkit.finetuning.recipe import DataOptions, Method, Recipe, Source
@@ -177,7 +177,7 @@ class Gathering:
             self.report.formats[read.source] = found.name
         elif found.name != form.name:
             raise InputError(f"it is written as {found.name} in a file of {form.name}")
-        rows = found.read(read.record, _origin(read))
+        rows = rows_of(read.record, found, _origin(read))
         return found, [one for row in rows for one in as_kind(row, self._kind)]
 
     def _judge(self, row: Row, source: Source, held_out: bool, seen: Duplicates) -> Judged | None:

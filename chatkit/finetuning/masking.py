@@ -1,6 +1,7 @@
 """Rows as token ids, each with what of it is trained."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from chatkit.errors import InputError, TemplateError
@@ -61,8 +62,10 @@ class Masker:
 
         Raises:
             TooLong: it is longer than allowed, and cutting does not help.
-            TemplateError: the template cannot show what would be trained.
+            TemplateError: the template cannot show what would be trained, or drops its tools.
         """
+        if row.tools and not self.template.takes_tools:
+            raise TemplateError("its tools are dropped by this chat template")
         for cut, shorter in enumerate(self._shortened(row)):
             tokens = self._whole(shorter)
             if tokens.length <= self._longest:
@@ -72,7 +75,7 @@ class Masker:
 
     def masked(self, row: Example) -> Masked:
         """Render an example, and say for each token whether it is trained."""
-        masked = self.template.mask(row.messages)
+        masked = self.template.mask(row.messages, row.tools)
         return _last_run(masked) if row.last_only else masked
 
     def _whole(self, row: Row) -> Tokens:
@@ -100,8 +103,8 @@ class Masker:
         return Tokens(row, columns, len(labels), trained)
 
     def _pair(self, row: Pair) -> Tokens:
-        prompt, chosen = self._answered(row.asked, row.chosen)
-        _, rejected = self._answered(row.asked, row.rejected)
+        prompt, chosen = self._answered(row, row.chosen)
+        _, rejected = self._answered(row, row.rejected)
         columns: dict[str, object] = {
             "prompt_ids": prompt,
             "chosen_ids": chosen,
@@ -111,7 +114,7 @@ class Masker:
         return Tokens(row, columns, len(prompt) + longer, len(chosen) + len(rejected))
 
     def _thumb(self, row: Thumb) -> Tokens:
-        prompt, answer = self._answered(row.asked, row.answer)
+        prompt, answer = self._answered(row, row.answer)
         columns: dict[str, object] = {
             "prompt_ids": prompt,
             "completion_ids": answer,
@@ -120,7 +123,7 @@ class Masker:
         return Tokens(row, columns, len(prompt) + len(answer), len(answer))
 
     def _question(self, row: Question) -> Tokens:
-        prompt = list(self.template.render(row.asked))
+        prompt = list(self.template.render(row.asked, tools=row.tools))
         columns: dict[str, object] = {
             "prompt_ids": prompt,
             "question": row.asked[-1].content,
@@ -128,9 +131,9 @@ class Masker:
         }
         return Tokens(row, columns, len(prompt), 0)
 
-    def _answered(self, asked: tuple[Message, ...], answer: Message) -> tuple[list[int], list[int]]:
+    def _answered(self, row: Pair | Thumb, answer: Message) -> tuple[list[int], list[int]]:
         """Cut a conversation where its last answer begins, and end with that answer's end."""
-        masked = _last_run(self.template.mask([*asked, answer]))
+        masked = _last_run(self.template.mask([*row.asked, answer], row.tools))
         begin = masked.trained.index(True)
         end = len(masked.ids) - masked.trained[::-1].index(True)
         return list(masked.ids[:begin]), list(masked.ids[begin:end])
@@ -147,15 +150,9 @@ class Masker:
 
 
 def _from(row: Row, messages: tuple[Message, ...]) -> Row:
-    match row:
-        case Example(origin=origin, last_only=last_only):
-            return Example(messages, origin, last_only)
-        case Pair(chosen=chosen, rejected=rejected, origin=origin):
-            return Pair(messages, chosen, rejected, origin)
-        case Thumb(answer=answer, liked=liked, origin=origin):
-            return Thumb(messages, answer, liked, origin)
-        case Question(reference=reference, origin=origin):
-            return Question(messages, reference, origin)
+    if isinstance(row, Example):
+        return replace(row, messages=messages)
+    return replace(row, asked=messages)
 
 
 def _last_run(masked: Masked) -> Masked:

@@ -10,6 +10,7 @@ from chatkit.finetuning.recipe import Recipe
 from chatkit.finetuning.report import DataReport
 from chatkit.finetuning.rows import Example, Pair, Row, Thumb
 from chatkit.loading.bases import find_base
+from chatkit.messages import Message
 from chatkit.template import ChatTemplate
 
 
@@ -102,11 +103,11 @@ def preview(recipe: Recipe, examples: int = 5) -> Preview:
 
 def _sides(
     columns: dict[str, object], row: Row
-) -> Iterator[tuple[list[int], list[int], list[str]]]:
+) -> Iterator[tuple[list[int], list[int], list[Message]]]:
     """Give ids, labels and the answers that should be trained, for each side of a row."""
     match row:
         case Example():
-            said = [m.content for m in row.messages if m.role == "assistant"]
+            said = [m for m in row.messages if m.role == "assistant"]
             kept = said[-1:] if row.last_only else said
             yield columns["input_ids"], columns["labels"], kept  # type: ignore[misc]
         case Pair():
@@ -114,14 +115,14 @@ def _sides(
             for name, message in (("chosen_ids", row.chosen), ("rejected_ids", row.rejected)):
                 answer = columns[name]
                 labels = [IGNORED] * len(prompt) + answer  # type: ignore[arg-type, operator]
-                yield prompt + answer, labels, [message.content]  # type: ignore[operator]
+                yield prompt + answer, labels, [message]  # type: ignore[operator]
         case Thumb():
             prompt, answer = columns["prompt_ids"], columns["completion_ids"]
             labels = [IGNORED] * len(prompt) + answer  # type: ignore[arg-type, operator]
-            yield prompt + answer, labels, [row.answer.content]  # type: ignore[operator]
+            yield prompt + answer, labels, [row.answer]  # type: ignore[operator]
 
 
-def _problem(template: ChatTemplate, labels: list[int], answers: list[str]) -> str:
+def _problem(template: ChatTemplate, labels: list[int], answers: list[Message]) -> str:
     """Say what is wrong with what is trained; empty when it is the answers with their ends."""
     control = {token.id for token in template.tokenizer.control.values()}
     runs = list(_runs(labels))
@@ -131,9 +132,18 @@ def _problem(template: ChatTemplate, labels: list[int], answers: list[str]) -> s
         *body, end = run
         if end not in control:
             return "an answer is trained without the token that ends its turn"
-        if template.tokenizer.decode(body).strip() != answer.strip():
-            return f"{template.tokenizer.decode(body)!r} is trained where {answer!r} was said"
+        trained = template.tokenizer.decode(body)
+        if not _is_said(trained, answer):
+            return f"{trained!r} is trained where {answer.content!r} was said"
     return ""
+
+
+def _is_said(trained: str, answer: Message) -> bool:
+    """Whether a text is an answer; calls are worded by the template, with what they say in it."""
+    if not answer.tool_calls:
+        return trained.strip() == answer.content.strip()
+    called = [part for call in answer.tool_calls for part in (call.name, call.arguments)]
+    return all(part in trained for part in (answer.content.strip(), *called))
 
 
 def _runs(labels: list[int]) -> Iterator[list[int]]:

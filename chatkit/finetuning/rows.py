@@ -1,9 +1,10 @@
 """Rows of training data, as values: an example, a pair, a thumb, a question."""
 
+import json
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from chatkit.messages import Message
+from chatkit.messages import Message, Tool
 
 Kind = Literal["example", "pair", "thumb", "question"]
 
@@ -43,6 +44,7 @@ class Example:
     messages: tuple[Message, ...]
     origin: Origin
     last_only: bool = False
+    tools: tuple[Tool, ...] = ()
     kind: Kind = "example"
 
     @property
@@ -59,6 +61,7 @@ class Pair:
     chosen: Message
     rejected: Message
     origin: Origin
+    tools: tuple[Tool, ...] = ()
     kind: Kind = "pair"
 
     @property
@@ -75,6 +78,7 @@ class Thumb:
     answer: Message
     liked: bool
     origin: Origin
+    tools: tuple[Tool, ...] = ()
     kind: Kind = "thumb"
 
     @property
@@ -90,6 +94,7 @@ class Question:
     asked: tuple[Message, ...]
     reference: str | None
     origin: Origin
+    tools: tuple[Tool, ...] = ()
     kind: Kind = "question"
 
     @property
@@ -104,6 +109,8 @@ Row = Example | Pair | Thumb | Question
 def row_texts(row: Row) -> list[str]:
     """Give all texts of a row, for comparing rows with each other."""
     texts = [f"{m.role}: {m.content}" for m in row.messages]
+    if row.tools:
+        texts.append(json.dumps(row.tools, sort_keys=True, ensure_ascii=False))
     if isinstance(row, Pair):
         texts.append(row.rejected.content)
     if isinstance(row, Thumb):

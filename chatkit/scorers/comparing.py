@@ -17,7 +17,7 @@ def exact(*, ignore_case: bool = True) -> Scorer:
     """
 
     def score(question: str, answer: str, reference: str | None) -> Score:
-        pair = [_plain(text, ignore_case) for text in (answer, _needed(reference, "exact"))]
+        pair = [_plain(text, ignore_case) for text in (answer, needed(reference, "exact"))]
         return passed(pair[0] == pair[1], f"wanted {reference!r}")
 
     return score
@@ -32,7 +32,7 @@ def contains(text: str | None = None, *, ignore_case: bool = True) -> Scorer:
     """
 
     def score(question: str, answer: str, reference: str | None) -> Score:
-        wanted = text if text is not None else _needed(reference, "contains")
+        wanted = text if text is not None else needed(reference, "contains")
         found = _plain(wanted, ignore_case) in _plain(answer, ignore_case)
         return passed(found, f"wanted {wanted!r} in it")
 
@@ -46,7 +46,7 @@ def number() -> Scorer:
     """
 
     def score(question: str, answer: str, reference: str | None) -> Score:
-        wanted, said = _last_number(_needed(reference, "number")), _last_number(answer)
+        wanted, said = _last_number(needed(reference, "number")), _last_number(answer)
         if wanted is None:
             raise InputError(f"The reference {reference!r} has no number; correct the data.")
         return passed(said is not None and abs(said - wanted) < 1e-6, f"{said} for {wanted}")
@@ -64,7 +64,12 @@ def _plain(text: str, ignore_case: bool) -> str:
     return text.casefold() if ignore_case else text
 
 
-def _needed(reference: str | None, name: str) -> str:
+def needed(reference: str | None, name: str) -> str:
+    """Give the reference of a question.
+
+    Raises:
+        InputError: it has none.
+    """
     if reference is None:
         raise InputError(
             f"The scorer {name} compares with a reference and this question has none; add one."

@@ -1,5 +1,6 @@
 """Finds a scorer by what a YAML file says of it."""
 
+import difflib
 import importlib.util
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,21 @@ from typing import Any
 from chatkit.errors import InputError
 from chatkit.scorers.checking import json_schema, keywords, length, regex
 from chatkit.scorers.comparing import contains, exact, number
+from chatkit.scorers.instructions import (
+    all_of,
+    bullets,
+    ends,
+    forbids,
+    language,
+    letters,
+    paragraphs,
+    sentences,
+    starts,
+)
+from chatkit.scorers.overlap import bleu, rouge
+from chatkit.scorers.program import code
 from chatkit.scorers.score import Score, Scorer
+from chatkit.scorers.talking import refusal
 
 
 def scorer_of(said: Mapping[str, Any]) -> Scorer:
@@ -24,7 +39,9 @@ def scorer_of(said: Mapping[str, Any]) -> Scorer:
     options = dict(said)
     kind = options.pop("kind", None)
     if kind not in SCORERS:
-        raise InputError(f"The scorer's kind is {kind!r}; use one of {', '.join(sorted(SCORERS))}.")
+        near = difflib.get_close_matches(str(kind), SCORERS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(sorted(SCORERS))}."
+        raise InputError(f"The scorer's kind is {kind!r}; {hint}")
     make = SCORERS[kind]
     try:
         inspect.signature(make).bind(**options)
@@ -49,6 +66,17 @@ def mean(of: Sequence[Mapping[str, Any]]) -> Scorer:
         return Score(sum(one.value for one in scores) / len(scores), said)
 
     return score
+
+
+def instructions(of: Sequence[Mapping[str, Any]]) -> Scorer:
+    """Score the share of several instructions that are followed wholly (IFEval, Zhou 2023).
+
+    Raises:
+        InputError: there are none, or one of them is unknown.
+    """
+    if not of:
+        raise InputError("The scorer instructions is of no scorers; give at least one.")
+    return all_of(of, [scorer_of(one) for one in of])
 
 
 def python(path: str, function: str = "score") -> Scorer:
@@ -85,6 +113,19 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "json_schema": json_schema,
     "length": length,
     "keywords": keywords,
+    "sentences": sentences,
+    "paragraphs": paragraphs,
+    "bullets": bullets,
+    "starts": starts,
+    "ends": ends,
+    "forbids": forbids,
+    "letters": letters,
+    "language": language,
+    "instructions": instructions,
+    "bleu": bleu,
+    "rouge": rouge,
+    "refusal": refusal,
+    "code": code,
     "mean": mean,
     "python": python,
 }

@@ -11,6 +11,7 @@ from chatkit.engines.weights import load_weights
 from chatkit.errors import InputError
 from chatkit.finetuning.masking import IGNORED, last_answer
 from chatkit.finetuning.training.asking import greedy_ids
+from chatkit.finetuning.training.attention import attend_by_example
 from chatkit.finetuning.training.job import Job
 from chatkit.finetuning.training.losses import needed_logits, negative_log_likelihood
 from chatkit.finetuning.training.rows import Joiner, packed_rows
@@ -79,13 +80,15 @@ def distilling_trainer(job: Job) -> DistillingTrainer:
     capacity, packing = recipe.data.longest, recipe.train.packing
     rows = packed_rows(train["length"][:], capacity, packing=packing)
     held_out = packed_rows(job.held_out["length"][:], capacity, packing=packing, first=len(train))
+    # Both take the examples' lengths, or neither does.
+    by_example = attend_by_example(student) and attend_by_example(teacher)
     trainer = DistillingTrainer(
         model=student,
         args=SFTConfig(**job.arguments(len(rows)), dataset_kwargs={"skip_prepare_dataset": True}),
         train_dataset=rows,
         eval_dataset=held_out,
         processing_class=job.tokenizer,
-        data_collator=Joiner(table),
+        data_collator=Joiner(table, lengths=by_example),
         callbacks=list(job.callbacks),
     )
     trainer.taught_by = teacher

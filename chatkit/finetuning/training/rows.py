@@ -8,7 +8,6 @@ from chatkit.finetuning.packing import pack
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from torch import Tensor
 
 
 def packed_rows(
@@ -37,24 +36,29 @@ class Joiner:
 
     Args:
         table: the examples.
+        lengths: whether the model takes the examples' lengths too.
     """
 
-    def __init__(self, table: "Dataset") -> None:
+    def __init__(self, table: "Dataset", *, lengths: bool = False) -> None:
         self._table = table
+        self._lengths = lengths
 
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, "Tensor"]:
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Make the tensors `input_ids`, `labels` and `position_ids`, each of shape (1, tokens)."""
         import torch
 
         ids: list[int] = []
         labels: list[int] = []
         positions: list[int] = []
+        lengths: list[int] = []
         for row in rows:
             for example in self._table[row["examples"]]["input_ids"]:
                 ids += example
                 positions += range(len(example))
+                lengths.append(len(example))
             for example in self._table[row["examples"]]["labels"]:
                 # The end of one example does not predict the beginning of the next.
                 labels += [IGNORED, *example[1:]]
         names = {"input_ids": ids, "labels": labels, "position_ids": positions}
-        return {name: torch.tensor([values]) for name, values in names.items()}
+        joined: dict[str, Any] = {name: torch.tensor([v]) for name, v in names.items()}
+        return joined | ({"example_lengths": lengths} if self._lengths else {})

@@ -6,6 +6,7 @@ import torch
 from datasets import concatenate_datasets
 from trl import SFTConfig, SFTTrainer
 
+from chatkit.finetuning.training.attention import attend_by_example
 from chatkit.finetuning.training.job import Job
 from chatkit.finetuning.training.losses import Needed, needed_logits, negative_log_likelihood
 from chatkit.finetuning.training.rows import Joiner, packed_rows
@@ -25,7 +26,8 @@ class SupervisedTrainer(Watched, SFTTrainer):
     ) -> Any:
         """Give the mean surprise of the trained tokens of a whole step, in nats."""
         needed = needed_logits(model, inputs)
-        loss = self.per_token(negative_log_likelihood(needed), needed, num_items_in_batch)
+        nats = negative_log_likelihood(needed, spend=not return_outputs)
+        loss = self.per_token(nats, needed, num_items_in_batch)
         return (loss, {"logits": needed.logits}) if return_outputs else loss
 
     def per_token(self, nats: torch.Tensor, needed: Needed, items: Any) -> torch.Tensor:
@@ -78,13 +80,15 @@ def supervised_trainer(job: Job) -> SupervisedTrainer:
     held_out = packed_rows(
         job.held_out["length"][:], capacity, packing=packing, first=len(job.train)
     )
+    model = load_base(recipe, job.base)
+    by_example = attend_by_example(model)
     return SupervisedTrainer(
-        model=load_base(recipe, job.base),
+        model=model,
         args=SFTConfig(**job.arguments(len(train)), dataset_kwargs={"skip_prepare_dataset": True}),
         train_dataset=train,
         eval_dataset=held_out,
         processing_class=job.tokenizer,
-        data_collator=Joiner(table),
+        data_collator=Joiner(table, lengths=by_example),
         peft_config=job.lora(),
         callbacks=job.callbacks,
     )

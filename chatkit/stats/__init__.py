@@ -1,0 +1,1 @@
+"""Statistics of comparisons: means with intervals, paired tests, ratings, agreement, power."""
