@@ -1,12 +1,9 @@
 """Where an adapter comes from: data, base, template, versions, seeds, machine."""
 
 import json
-import platform
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +11,8 @@ from chatkit.errors import InputError
 from chatkit.finetuning.gathering import Files
 from chatkit.finetuning.recipe import Recipe
 from chatkit.finetuning.report import DataReport
-from chatkit.hardware import probe
 from chatkit.loading.bases import Base, checksum_of
+from chatkit.provenance import made_with
 from chatkit.template import ChatTemplate
 
 FILE, PEOPLE = "lineage.json", "people.jsonl"
@@ -52,10 +49,7 @@ def lineage_of(
             **report.as_json(),
         },
         "seed": recipe.train.seed,
-        "packages": {name: _version(name) for name in PACKAGES},
-        "git_commit": _git_commit(),
-        "python": platform.python_version(),
-        "hardware": str(probe()),
+        **made_with(PACKAGES),
     }
 
 
@@ -101,21 +95,3 @@ def _hash(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _git_commit() -> str | None:
-    """Name the commit of the present folder, where it is in a repository."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

@@ -187,7 +187,8 @@ def _log_chances(pairs: int, won: float, lost: float) -> NDArray[numpy.float64]:
     same = pairs - gains - losses
     ways = factorials[pairs] - factorials[gains] - factorials[losses] - factorials[same]
     shares = ((gains, won), (losses, lost), (same, max(0.0, 1 - won - lost)))
-    chances: NDArray[numpy.float64] = ways + sum(_times_log(n, share) for n, share in shares)
+    drawn = [_times_log(count, share) for count, share in shares]
+    chances: NDArray[numpy.float64] = numpy.add.reduce([ways, *drawn])
     return chances
 
 

@@ -1,0 +1,1 @@
+"""The command line for measuring models, and its suites."""
