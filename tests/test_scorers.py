@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from chatkit.errors import InputError
+from chatkit.messages import Message, assistant, user
 from chatkit.scorers import Score, scorer_of
+from chatkit.scorers.talking import talk_scorer
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 
@@ -27,6 +29,32 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required"
         ({"kind": "length", "most": 2}, "one two three four", None, 0.5),
         ({"kind": "length", "least": 4, "most": 9}, "one two", None, 0.5),
         ({"kind": "keywords", "words": ["sun", "rain"]}, "Sun and snow", None, 0.5),
+        ({"kind": "sentences", "most": 2}, "One. Two! ", None, 1),
+        ({"kind": "sentences", "most": 1}, "One. Two.", None, 0),
+        ({"kind": "paragraphs", "least": 2, "most": 2}, "one\n\ntwo", None, 1),
+        ({"kind": "bullets", "least": 3, "most": 3}, "- a\n* b\n3. c", None, 1),
+        ({"kind": "starts", "text": "So"}, " So it is", None, 1),
+        ({"kind": "ends", "text": "bye."}, "bye", None, 0),
+        ({"kind": "forbids", "words": ["cat"]}, "A Cat", None, 0),
+        ({"kind": "letters", "case": "upper"}, "ROME 1", None, 1),
+        ({"kind": "letters", "case": "lower"}, "12", None, 0),
+        ({"kind": "language", "code": "fr"}, "C'est une histoire pour les enfants.", None, 1),
+        ({"kind": "language", "code": "de"}, "It is the end of the day.", None, 0),
+        ({"kind": "language", "code": "ja"}, "これは本です。", None, 1),
+        ({"kind": "refusal"}, "I'm sorry, but I can't help with that.", None, 1),
+        ({"kind": "refusal"}, "I’m sorry, but I cannot do it.", None, 1),
+        ({"kind": "refusal", "wanted": False}, "Mix flour and water.", None, 1),
+        ({"kind": "bleu"}, "the cat is on the mat", "the cat is on the mat", 1),
+        ({"kind": "rouge"}, "a b c d", "a b", 2 / 3),
+        (
+            {
+                "kind": "instructions",
+                "of": [{"kind": "starts", "text": "A"}, {"kind": "ends", "text": "z"}],
+            },
+            "A b",
+            None,
+            0.5,
+        ),
         (
             {"kind": "mean", "of": [{"kind": "contains", "text": "a"}, {"kind": "exact"}]},
             "a",
@@ -38,7 +66,7 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required"
 def test_an_answer_is_scored(
     said: dict[str, Any], answer: str, reference: str | None, value: float
 ) -> None:
-    assert scorer_of(said)("question", answer, reference).value == value
+    assert scorer_of(said)("question", answer, reference).value == pytest.approx(value)
 
 
 def test_a_scorer_of_ones_own_comes_from_a_file(tmp_path: Path) -> None:
@@ -59,6 +87,14 @@ def test_a_scorer_of_ones_own_comes_from_a_file(tmp_path: Path) -> None:
         ({"kind": "keywords", "words": []}, "no words"),
         ({"kind": "mean", "of": []}, "no scorers"),
         ({"kind": "python", "path": "nowhere.py"}, "no Python file"),
+        ({"kind": "lenght", "most": 3}, "did you mean length"),
+        ({"kind": "bullets", "least": 3, "most": 1}, "turn the numbers round"),
+        ({"kind": "letters", "case": "title"}, "use upper or lower"),
+        ({"kind": "language", "code": "xx"}, "does not know 'xx'"),
+        ({"kind": "forbids", "words": []}, "no words"),
+        ({"kind": "instructions", "of": []}, "no scorers"),
+        ({"kind": "rouge", "variant": "rouge9"}, "use rouge1"),
+        ({"kind": "code", "seconds": 0}, "above 0"),
     ],
 )
 def test_a_scorer_that_cannot_be_made_is_one_sentence(said: dict[str, Any], sentence: str) -> None:
@@ -69,3 +105,26 @@ def test_a_scorer_that_cannot_be_made_is_one_sentence(said: dict[str, Any], sent
 def test_a_missing_reference_is_told() -> None:
     with pytest.raises(InputError, match="this question has none"):
         scorer_of({"kind": "exact"})("q", "a", None)
+
+
+# Conversations
+
+
+def talk(*answers: str) -> list[Message]:
+    turns = ((user("What grows in gardens?"), assistant(answer)) for answer in answers)
+    return [message for turn in turns for message in turn]
+
+
+@pytest.mark.parametrize(
+    ("name", "messages", "value"),
+    [
+        ("no_repetition", talk("one two three four five"), 1),
+        ("no_repetition", talk("one two three four", "one two three four"), 0.5),
+        ("in_role", talk("Tomatoes.", "User: and then?"), 0.5),
+        ("in_role", talk("As an AI, I have no garden."), 0),
+        ("on_subject", talk("Many things grow in gardens.", "Blue."), 0.5),
+        ("on_subject", [], 0),
+    ],
+)
+def test_a_conversation_is_scored(name: str, messages: list[Message], value: float) -> None:
+    assert talk_scorer(name)(messages).value == value

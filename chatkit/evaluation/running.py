@@ -100,9 +100,13 @@ class _Runner:
 
     async def ask(self, left: list[tuple[Sample, int]], streams: int) -> None:
         waiting = iter(left)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(streams, len(left))):
-                group.create_task(self._worker(waiting))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(streams, len(left))):
+                    group.create_task(self._worker(waiting))
+        except ExceptionGroup as failures:
+            # One is enough to say what is wrong.
+            raise failures.exceptions[0] from None
 
     async def _worker(self, waiting: Iterator[tuple[Sample, int]]) -> None:
         for sample, turn in waiting:

@@ -8,8 +8,6 @@ import os
 import resource
 from pathlib import Path
 
-NOBODY = 65_534
-
 _NEW_NETWORK, _NEW_USER = 0x40000000, 0x10000000
 _CREATE_RULES, _ADD_RULE, _RESTRICT = 444, 445, 446
 # Write, remove, make, move and truncate, of which the last two came with versions 2 and 3.
@@ -27,21 +25,21 @@ class _Beneath(ctypes.Structure):
     _fields_ = [("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32)]
 
 
-def confine(folder: Path, seconds: float, megabytes: int) -> None:
+def confine(folder: Path, user: int | None, seconds: float, megabytes: int) -> None:
     """Confine this process and all that it starts; what the kernel cannot do is left out.
 
     Args:
         folder: the only one that it may write into.
+        user: whom it becomes, where we are root; else None.
         seconds: of computing time.
         megabytes: of memory.
     """
-    root = os.geteuid() == 0
     system = ctypes.CDLL(None)
-    system.unshare(_NEW_NETWORK if root else _NEW_NETWORK | _NEW_USER)
+    system.unshare(_NEW_NETWORK if user is not None else _NEW_NETWORK | _NEW_USER)
     system.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
     _write_only_into(system, folder)
-    if root:
-        _become_nobody(system)
+    if user is not None:
+        _become(system, user)
     limits = {
         resource.RLIMIT_CPU: max(1, round(seconds)),
         resource.RLIMIT_AS: megabytes << 20,
@@ -49,8 +47,8 @@ def confine(folder: Path, seconds: float, megabytes: int) -> None:
         resource.RLIMIT_NOFILE: 64,
         resource.RLIMIT_CORE: 0,
     }
-    if root:
-        # For another user it would count that user's own programs too.
+    if user is not None:
+        # For our own user it would count our own programs too.
         limits[resource.RLIMIT_NPROC] = 16
     for kind, most in limits.items():
         resource.setrlimit(kind, (most, most))
@@ -71,12 +69,12 @@ def _write_only_into(system: ctypes.CDLL, folder: Path) -> None:
     os.close(made)
 
 
-def _become_nobody(system: ctypes.CDLL) -> None:
+def _become(system: ctypes.CDLL, user: int) -> None:
     """Change the user; files of a Python that lies in root's own folders can still be read."""
     system.prctl(_KEEP_CAPABILITIES, 1, 0, 0, 0)
     os.setgroups([])
-    os.setgid(NOBODY)
-    os.setuid(NOBODY)
+    os.setgid(user)
+    os.setuid(user)
     header = (ctypes.c_uint32 * 2)(_VERSION_3, 0)
     bit = 1 << _READ_ANY_FILE
     # Effective, permitted and inheritable, each in two halves.

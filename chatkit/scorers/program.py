@@ -2,26 +2,30 @@
 
 It runs in a process of its own with limits on time, memory, processes and files. On Linux it can
 write into its own empty folder only (Landlock) and has no network (a namespace of its own), and
-where we are root it runs as nobody. That keeps accidents in, and most malice; for code of strangers
-at large take a virtual machine.
+where we are root it runs as a user of its own. That keeps accidents in, and most malice; for code
+of strangers at large take a virtual machine.
 """
 
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from chatkit.errors import InputError
 from chatkit.scorers.comparing import needed
-from chatkit.scorers.confining import NOBODY, confine
+from chatkit.scorers.confining import confine
 from chatkit.scorers.score import Score, Scorer
 
 _BLOCK = re.compile(r"```(?:python|py)?\s*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
+_NOBODY, _STRANGERS = 65_534, 1_000_000_000
 _OUTPUT = 64 * 1024
 
 
@@ -60,8 +64,7 @@ def run_alone(program: str, *, seconds: float, megabytes: int) -> str:
     with tempfile.TemporaryDirectory(prefix="chatkit-code-") as place:
         folder = Path(place)
         (folder / "program.py").write_text(program, "utf-8", errors="replace")
-        if os.geteuid() == 0:
-            os.chown(folder, NOBODY, NOBODY)
+        owner = _give_away(folder) if os.geteuid() == 0 else None
         # Not a pipe: what it starts and leaves behind would hold that open.
         with (folder / "said").open("w+b") as said:
             process = subprocess.Popen(
@@ -72,7 +75,7 @@ def run_alone(program: str, *, seconds: float, megabytes: int) -> str:
                 stdout=said,
                 stderr=said,
                 start_new_session=True,
-                preexec_fn=lambda: confine(folder, seconds, megabytes),
+                preexec_fn=lambda: confine(folder, owner, seconds, megabytes),
             )
             try:
                 code = process.wait(2 * seconds)
@@ -88,6 +91,18 @@ def run_alone(program: str, *, seconds: float, megabytes: int) -> str:
     if code is None or code == -signal.SIGXCPU or code == -signal.SIGKILL:
         return f"took longer than {seconds:g} s, or more than it may"
     return lines[-1][:300] if lines else f"ended with {code}"
+
+
+def _give_away(folder: Path) -> int:
+    """Give a folder to a user of its own, so that one program's processes count for no other."""
+    stranger = _STRANGERS + secrets.randbelow(_STRANGERS)
+    try:
+        os.chown(folder, stranger, stranger)
+    except OSError:
+        # A container may know few users; it knows nobody.
+        stranger = _NOBODY
+        os.chown(folder, stranger, stranger)
+    return stranger
 
 
 def _program(question: str, answer: str) -> str:
@@ -109,9 +124,20 @@ def _end_all(process: "subprocess.Popen[bytes]", home: str) -> None:
     """End the process and whatever it started, also what left its session."""
     process.kill()
     process.wait()
-    for other in psutil.process_iter():
-        try:
-            if other.environ().get("HOME") == home:
-                other.kill()
-        except psutil.Error:
-            continue
+    # All are stopped first: what is ended makes room, into which the others would multiply.
+    stopped: set[psutil.Process] = set()
+    while found := set(_at_home(home)) - stopped:
+        for other in found:
+            with suppress(psutil.Error):
+                other.suspend()
+        stopped |= found
+    for other in stopped:
+        with suppress(psutil.Error):
+            other.kill()
+
+
+def _at_home(home: str) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("HOME") == home:
+                yield process

@@ -185,17 +185,18 @@ def _log_chances(pairs: int, won: float, lost: float) -> NDArray[numpy.float64]:
     gains, losses = _tables(pairs)
     factorials = numpy.concatenate([[0.0], numpy.cumsum(numpy.log(numpy.arange(1, pairs + 1)))])
     same = pairs - gains - losses
-    ways = factorials[pairs] - factorials[gains] - factorials[losses] - factorials[same]
+    ways: NDArray[numpy.float64] = factorials[pairs] - sum(
+        factorials[count] for count in (gains, losses, same)
+    )
     shares = ((gains, won), (losses, lost), (same, max(0.0, 1 - won - lost)))
     drawn = [_times_log(count, share) for count, share in shares]
-    chances: NDArray[numpy.float64] = numpy.add.reduce([ways, *drawn])
-    return chances
+    return numpy.asarray(numpy.add.reduce([ways, *drawn]), numpy.float64)
 
 
 def _times_log(counts: NDArray[numpy.int64], share: float) -> NDArray[numpy.float64]:
     if share <= 0:
         return numpy.where(counts > 0, -numpy.inf, 0.0)
-    logs: NDArray[numpy.float64] = counts * math.log(share)
+    logs: NDArray[numpy.float64] = counts * numpy.float64(math.log(share))
     return logs
 
 

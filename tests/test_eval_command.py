@@ -1,0 +1,74 @@
+"""`python -m eval`, as a person types it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    records = [{"prompt": f"I like {n} trees", "reference": f"{n} trees"} for n in range(100, 160)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
+    path = tmp_path / "echo.yaml"
+    path.write_text("name: echo\ndata: data.jsonl\nscorer: {kind: contains}\n")
+    return path
+
+
+def evaluate(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "eval", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "120"},
+    )
+
+
+def test_it_runs_compares_gates_and_reports(suite: Path, tmp_path: Path) -> None:
+    for name in ("scripted:", "scripted:other"):
+        done = evaluate("run", suite, "--model", name, "--passes", "2", "--out", tmp_path / "runs")
+        assert done.returncode == 0, done.stderr
+        assert "scores 100.0%" in done.stdout
+    runs = sorted((tmp_path / "runs").iterdir())
+    assert [folder.name for folder in runs] == ["echo--scripted", "echo--scripted-other"]
+    compared = evaluate("compare", *runs)
+    assert "No difference between scripted:other and scripted: is shown" in compared.stdout
+    gated = evaluate("gate", runs[1], "--against", runs[0], "--html", tmp_path / "gate.html")
+    assert (gated.returncode, gated.stdout.split(".")[0]) == (0, "Pass"), gated.stderr
+    assert "Pass." in (tmp_path / "gate.html").read_text()
+    reported = evaluate("report", *runs, "--html", tmp_path / "report.html")
+    assert reported.returncode == 0 and (tmp_path / "report.html").exists()
+
+
+def test_too_few_samples_are_not_enough_evidence(suite: Path, tmp_path: Path) -> None:
+    arguments = ("run", suite, "--limit", "5", "--passes", "2", "--out", tmp_path / "runs")
+    assert evaluate(*arguments, "--model", "scripted:").returncode == 0
+    folder = tmp_path / "runs" / "echo--scripted"
+    gated = evaluate("gate", folder, "--against", folder)
+    assert gated.returncode == 3 and "5 pairs and the policy wants 30" in gated.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "instrctions", "--model", "scripted:"), "did you mean instructions?"),
+        (("run", "format", "--model", "smollm-135m"), "smollm2-135m"),
+        (("compare", "nowhere", "nothing"), "holds no run"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    arguments: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = evaluate(*arguments)
+    assert done.returncode in (1, 2)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ") and said in last
+    assert "Traceback" not in done.stderr
+
+
+def test_it_lists_the_suites_that_come_along() -> None:
+    assert "instructions" in evaluate("list").stdout
