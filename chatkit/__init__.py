@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chatkit.comparison.result import Comparison
+    from chatkit.comparison.running import compare
     from chatkit.errors import ChatkitError
     from chatkit.messages import Message, assistant, system, user
     from chatkit.sampling import Sampling
@@ -19,10 +21,12 @@ __version__ = "0.1.0"
 __all__ = [
     "Chat",
     "ChatkitError",
+    "Comparison",
     "Message",
     "Model",
     "Sampling",
     "assistant",
+    "compare",
     "load",
     "system",
     "user",
@@ -37,6 +41,8 @@ _HOMES = {
     "user": "chatkit.messages",
     "Sampling": "chatkit.sampling",
     "Chat": "chatkit.session",
+    "Comparison": "chatkit.comparison.result",
+    "compare": "chatkit.comparison.running",
     "Model": "chatkit.session",
     "load": "chatkit.session",
 }

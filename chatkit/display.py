@@ -1,5 +1,6 @@
 """Shows an answer while it comes: in a notebook, in a terminal, or not at all."""
 
+import sys
 import time
 from typing import Any, Protocol, TextIO
 
@@ -85,14 +86,13 @@ class Notebook:
 
 def best_display(output: TextIO) -> Display:
     """Choose a display: a notebook's, a terminal's, or none when the output goes elsewhere."""
-    if _in_notebook():
+    if in_notebook():
         return Notebook()
     return Terminal(output) if output.isatty() else Silent()
 
 
-def _in_notebook() -> bool:
-    import sys
-
+def in_notebook() -> bool:
+    """Tell whether this runs in a notebook's kernel."""
     # Outside of IPython the question alone must not import it.
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None

@@ -53,7 +53,7 @@ LAYERS = (
     ("reply", "display", "answer_stream", "session"),
     ("scorers",),
     ("evaluation",),
-    ("finetuning",),
+    ("finetuning", "comparison"),
     ("ui", "cli"),
 )
 # Within one layer: who may import whom.
