@@ -81,7 +81,11 @@ def test_answers_are_text_in_the_page_and_differences_are_marked(
 
 @pytest.mark.parametrize(
     ("before", "now", "marked"),
-    [("a b c", "a b c", "a b c"), ("a b", "a c", "a <mark>c</mark>"), ("", "<x>", "<mark>&lt;x&gt;</mark>")],
+    [
+        ("a b c", "a b c", "a b c"),
+        ("a b", "a c", "a <mark>c</mark>"),
+        ("", "<x>", "<mark>&lt;x&gt;</mark>"),
+    ],
 )
 def test_words_that_are_new_are_marked(before: str, now: str, marked: str) -> None:
     assert marked_differences(before, now) == marked
@@ -110,7 +114,9 @@ def test_the_pairs_are_what_fine_tuning_reads(compared: Comparison, tmp_path: Pa
     compared.replies[0, "scripted:other"].text = "A wave."
     compared.vote(0, *MODELS, 1)
     compared.to_preferences(tmp_path / "pairs.jsonl")
-    assert find_format(json.loads((tmp_path / "pairs.jsonl").read_text())).name == "preference pairs"
+    assert (
+        find_format(json.loads((tmp_path / "pairs.jsonl").read_text())).name == "preference pairs"
+    )
 
 
 @pytest.mark.parametrize(

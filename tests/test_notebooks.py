@@ -365,3 +365,22 @@ def test_a_pull_tells_its_progress(capsys: pytest.CaptureFixture[str]) -> None:
     progress.advance("model.gguf", 0, 10)
     progress.advance("model.gguf", 10, 10)
     assert capsys.readouterr().out.startswith("Fetching.\n")
+
+
+# 04_compare_models
+
+
+def test_models_are_compared_side_by_side(default_model_home: Path) -> None:
+    parameters = (
+        'MODELS = ["smollm2-135m", "smollm2-135m@transformers"]\n'
+        'PROMPTS = ["Name a fruit.", "Name a colour.", "Name a river."]\n'
+        "LONGEST_ANSWER = 12"
+    )
+    notebook = run("04_compare_models.ipynb", default_model_home, parameters)
+    (table,) = shown(notebook, "chatkit.compare(", "text/html")
+    assert table.count("tokens/s") == 6 and "Name a river." in table
+    (criteria,) = shown(notebook, "compared.criteria", "text/html")
+    assert "smollm2-135m@transformers" in criteria and "memory (MB)" in criteria
+    assert shown(notebook, "compared.plot()", "image/png")
+    assert "3 votes" in printed(notebook, "compared.ratings()")
+    assert printed(notebook, "compared.save(").startswith("True")

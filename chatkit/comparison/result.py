@@ -31,7 +31,7 @@ class Reply:
         done: whether it is whole.
         error: what failed; empty when nothing did.
         tokens: of the answer.
-        tokens_per_second: while it was written.
+        tokens_per_second: over the whole answer, the wait included.
         first_token_seconds: from asking to the first text.
         seconds: from asking to the end.
     """
@@ -136,16 +136,18 @@ class Comparison:
 
     def plot(self) -> "Figure":
         """Draw speed, wait and memory of the models."""
-        from matplotlib.figure import Figure
+        from matplotlib import pyplot
 
         figures = [self._figures(model, {}) for model in self.models]
-        picture = Figure(figsize=(9, 1 + 0.5 * len(self.models)), layout="constrained")
-        columns = ("tokens/s", "first token (s)", "memory (MB)")
-        for axes, column in zip(picture.subplots(1, 3, sharey=True), columns, strict=True):
+        size = (9, 1 + 0.5 * len(self.models))
+        picture, parts = pyplot.subplots(1, 3, sharey=True, figsize=size, layout="constrained")
+        for axes, column in zip(parts, ("tokens/s", "first token (s)", "memory (MB)"), strict=True):
             axes.barh(self.models, [row[column] for row in figures], color=_BAR)
             axes.set_title(column, fontsize=10)
             axes.spines[["top", "right"]].set_visible(False)
-        axes.invert_yaxis()
+        parts[0].invert_yaxis()
+        # The cell shows what it returns, and pyplot would show it once more.
+        pyplot.close(picture)
         return picture
 
     def to_preferences(self, path: Path | str) -> int:

@@ -112,9 +112,10 @@ class _Run:
                 reply.text += delta.text
                 if delta.usage:
                     reply.tokens = delta.usage.completion_tokens
-                    reply.tokens_per_second = delta.usage.tokens_per_second
                     reply.first_token_seconds = delta.usage.first_token_seconds
                     reply.seconds = delta.usage.total_seconds
+                    # Over the whole answer: side by side, words of a short one may come at once.
+                    reply.tokens_per_second = reply.tokens / max(reply.seconds, 1e-9)
         except ChatkitError as error:
             reply.error = str(error)
         reply.done = True
