@@ -4,6 +4,7 @@ import typer
 
 from chatkit.cli.running import run_app
 from eval.compare_commands import compare, gate, report
+from eval.judge_command import judge
 from eval.run_commands import list_, run
 
 app = typer.Typer(
@@ -14,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(name="list")(list_)
-for command in (run, compare, gate, report):
+for command in (run, compare, gate, judge, report):
     app.command()(command)
 
 

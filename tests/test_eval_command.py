@@ -72,3 +72,14 @@ def test_bad_input_is_one_sentence(
 
 def test_it_lists_the_suites_that_come_along() -> None:
     assert "instructions" in evaluate("list").stdout
+
+
+def test_a_judge_of_the_same_answers_finds_a_tie(suite: Path, tmp_path: Path) -> None:
+    for name in ("scripted:", "scripted:other"):
+        evaluate("run", suite, "--model", name, "--limit", "3", "--out", tmp_path / "runs")
+    runs = sorted((tmp_path / "runs").iterdir())
+    # The answers are the same, so nobody need be asked.
+    done = evaluate("judge", *runs, "--judge", "scripted:", "--out", tmp_path / "verdicts.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert "wins 50.0%" in done.stdout and "0 of 3 samples have none" in done.stdout
+    assert len((tmp_path / "verdicts.jsonl").read_text().splitlines()) == 3
