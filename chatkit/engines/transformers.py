@@ -12,6 +12,7 @@ from chatkit.engine import Delta, Finish, Usage, WrittenToken, answer_room
 from chatkit.engines.admission import Admission
 from chatkit.engines.bridge import Bridge
 from chatkit.engines.decoding import Decoding, Row
+from chatkit.engines.scoring import Continuation, Likelihood, score_continuations
 from chatkit.engines.stop_strings import StopStrings
 from chatkit.engines.weights import adapter_key, return_memory, weight_bytes
 from chatkit.errors import ChatkitError, EngineError, InputError, Unsupported
@@ -97,9 +98,22 @@ class TransformersEngine:
 
     async def score(self, prompt: Prompt, continuations: Sequence[str]) -> list[float]:
         """Give the log-likelihood of each continuation after the prompt, in nats."""
+        encode = partial(self.template.tokenizer.encode, begins=not prompt.ids)
+        wanted = [
+            Continuation(prompt.ids, tuple(token.id for token in encode(continuation)))
+            for continuation in continuations
+        ]
+        return [likelihood.logprob for likelihood in await self.score_ids(wanted)]
+
+    async def score_ids(self, wanted: Sequence[Continuation]) -> list[Likelihood]:
+        """Tell how likely many continuations are, each token of them all computed once.
+
+        Raises: as `score`.
+        """
         release = await self.admission.enter(1)
         try:
-            return await self._on_thread(partial(self._score, prompt, continuations))
+            model = self._loaded()
+            return await self._on_thread(partial(score_continuations, model, wanted))
         finally:
             release()
 
@@ -190,21 +204,6 @@ class TransformersEngine:
             _cut(self.template.tokenizer.decode(ids), row.sampling.stop)
             for ids, row in zip(written, rows, strict=True)
         ]
-
-    def _score(self, prompt: Prompt, continuations: Sequence[str]) -> list[float]:
-        import torch
-
-        model, scores = self._loaded(), []
-        for continuation in continuations:
-            tokens = self.template.tokenizer.encode(continuation, begins=not prompt.ids)
-            added = [token.id for token in tokens]
-            ids = torch.tensor([[*prompt.ids, *added]], device=model.device)
-            with torch.inference_mode():
-                logits = model(ids, logits_to_keep=len(added) + 1).logits[0, :-1].float()
-            chances = logits.log_softmax(-1)
-            target = torch.tensor(added, device=model.device).unsqueeze(1)
-            scores.append(float(chances.gather(1, target).sum()))
-        return scores
 
     def _prompt_logprobs(self, prompt: Prompt) -> list[float | None]:
         import torch
