@@ -4,6 +4,7 @@ import typer
 
 from chatkit.cli.running import run_app
 from eval.compare_commands import compare, gate, report
+from eval.harness_command import harness
 from eval.judge_command import judge
 from eval.run_commands import list_, run
 
@@ -15,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(name="list")(list_)
-for command in (run, compare, gate, judge, report):
+for command in (run, compare, gate, judge, harness, report):
     app.command()(command)
 
 
