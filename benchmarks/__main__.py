@@ -18,6 +18,7 @@ from benchmarks import (
     training_data,
     wire,
 )
+from benchmarks import eval as evaluation
 
 ALL = {
     "embedded": embedded.run,
@@ -36,6 +37,7 @@ ALL = {
     "options": options.run,
     "finetune": finetune.run,
     "training_data": training_data.run,
+    "eval": evaluation.run,
     "cuda": cuda.run,
 }
 

@@ -2,6 +2,7 @@
 
 import secrets
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,9 @@ class EmbeddedOptions:
 
     speculate: bool = False
     kv_cache: CacheType = "f16"
+
+
+_SETTLE_SECONDS = 0.2
 
 
 class LlamaCppServer:
@@ -90,7 +94,10 @@ class LlamaCppServer:
         ]
 
     def _let_go(self) -> None:
-        if self._retired and self._running == 0:
+        if self._retired and self._running == 0 and self._server is not None:
+            # Its end waits for its own threads without letting Python go on, and one that is just
+            # handing back a request's callback waits for Python: so they get time for that first.
+            time.sleep(_SETTLE_SECONDS)
             self._server = None
 
 
