@@ -7,6 +7,7 @@ from eval.compare_commands import compare, gate, report
 from eval.harness_command import harness
 from eval.judge_command import judge
 from eval.run_commands import list_, run
+from eval.speed_command import speed
 
 app = typer.Typer(
     name="eval",
@@ -16,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(name="list")(list_)
-for command in (run, compare, gate, judge, harness, report):
+for command in (run, compare, gate, judge, harness, speed, report):
     app.command()(command)
 
 
