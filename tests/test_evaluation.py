@@ -1,6 +1,5 @@
 """Suites, runs, comparisons, the gate and the report, on the engine that answers from a script."""
 
-import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chatkit.background import wait_for
 from chatkit.engines.scripted import Script, ScriptedEngine
 from chatkit.errors import InputError, Unsupported
 from chatkit.evaluation.comparing import compare_runs, noise_floor
@@ -54,7 +54,7 @@ def run(
     **script: Any,
 ) -> Run:
     engine = ScriptedEngine(Script(answer=answer, **script))
-    return asyncio.run(evaluate(questions, folder.name, engine, folder, asking))
+    return wait_for(evaluate(questions, folder.name, engine, folder, asking))
 
 
 # Suites
