@@ -4,6 +4,7 @@ import typer
 
 from chatkit.cli.running import run_app
 from eval.compare_commands import compare, gate, report
+from eval.drift_command import drift
 from eval.harness_command import harness
 from eval.judge_command import judge
 from eval.run_commands import list_, run
@@ -17,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(name="list")(list_)
-for command in (run, compare, gate, judge, harness, speed, report):
+for command in (run, compare, gate, judge, harness, speed, drift, report):
     app.command()(command)
 
 

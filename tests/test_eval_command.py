@@ -83,3 +83,14 @@ def test_a_judge_of_the_same_answers_finds_a_tie(suite: Path, tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     assert "wins 50.0%" in done.stdout and "0 of 3 samples have none" in done.stdout
     assert len((tmp_path / "verdicts.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_model_that_goes_on_otherwise_is_too_far(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("one\n\ntwo\n")
+    arguments = ("drift", "--model", "scripted:", "--against", "scripted:")
+    done = evaluate(*arguments, "--prompts", tmp_path / "mine.txt", "--tokens", "4")
+    # A script says the same from the beginning, wherever it is to go on.
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.startswith("Too far: 25.0% of 8 tokens agree")
+    missing = evaluate(*arguments, "--prompts", tmp_path / "none.txt")
+    assert missing.returncode == 2 and "cannot be read" in missing.stderr

@@ -15,8 +15,9 @@ PIECE_TOKENS = 256
 
 # What a process holds beside the other parts, measured with SmolLM2-135M on Linux: Python, chatkit,
 # the engine's libraries, the tokenizer, and heap that stays reserved. The embedded engine's number
-# has half of the 64 MiB in which it keeps idle conversations.
-PROCESS_OVERHEAD: Mapping[EngineName, int] = {"llamacpp": 160 * MIB, "transformers": 410 * MIB}
+# has half of the 64 MiB in which it keeps idle conversations; transformers' has SciPy and
+# scikit-learn, which it loads where they are installed.
+PROCESS_OVERHEAD: Mapping[EngineName, int] = {"llamacpp": 160 * MIB, "transformers": 450 * MIB}
 # torchao or bitsandbytes, and the heap in which they unpacked the weights; measured likewise.
 QUANTIZER_OVERHEAD = 100 * MIB
 # What PyTorch holds on each card beside tensors: CUDA's context, kernels and workspaces. Measured
