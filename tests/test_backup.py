@@ -410,13 +410,27 @@ def row_changed(file: Path, table: str, **values: Any) -> None:
 
 def flip_in_the_middle(file: Path) -> None:
     """Flip a bit of what is packed; those of a member's date in its header nobody reads."""
+    start, size = packed(file)
+    data = bytearray(file.read_bytes())
+    data[start + size // 2] ^= 1
+    file.write_bytes(data)
+
+
+def pack_otherwise(file: Path) -> None:
+    """Begin a member with a block of a kind that deflate does not have (RFC 1951, 3.2.3)."""
+    start, _ = packed(file)
+    data = bytearray(file.read_bytes())
+    data[start] = 0b111
+    file.write_bytes(data)
+
+
+def packed(file: Path) -> tuple[int, int]:
+    """Tell where what is packed of the largest member begins, and how long it is."""
     with zipfile.ZipFile(file) as backup:
         largest = max(backup.infolist(), key=lambda member: member.compress_size)
-    data = bytearray(file.read_bytes())
-    start = largest.header_offset + 30
-    names = sum(int.from_bytes(data[start - size : start - size + 2], "little") for size in (4, 2))
-    data[start + names + largest.compress_size // 2] ^= 1
-    file.write_bytes(data)
+    data, names = file.read_bytes(), largest.header_offset + 26
+    lengths = (int.from_bytes(data[names + n : names + n + 2], "little") for n in (0, 2))
+    return names + 4 + sum(lengths), largest.compress_size
 
 
 def lies_about_bytes(file: Path) -> None:
@@ -449,6 +463,7 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut off": (lambda file: file.write_bytes(file.read_bytes()[:-200]), "cut off"),
     "another zip": (lambda file: write(file, [("conversations.json", b"[]")]), "no manifest"),
     "a flipped bit": (flip_in_the_middle, "damaged|cut off|changed"),
+    "packed otherwise": (pack_otherwise, "damaged"),
     "a changed row": (
         lambda file: change(file, tables={"heads": b"{}\n"}, honest=False),
         "heads.jsonl: its size",

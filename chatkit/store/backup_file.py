@@ -6,6 +6,7 @@ It is the same for SQLite and PostgreSQL. Sealed columns stay sealed, and no key
 import base64
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,15 @@ MOST_LINE_BYTES = 64 << 20
 # What people write packs to a tenth at best; so much that packs far better is no backup.
 MOST_PACKED = 100
 MOST_PACKED_BYTES = 1 << 30
-_BROKEN = (BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError)
+_BROKEN = (
+    BadZipFile,
+    OSError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    zlib.error,
+)
 
 
 class Part(BaseModel):
