@@ -3,9 +3,10 @@
 import json
 import threading
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
-from paced_engine import open_paced
+from paced_engine import PacedEngine, open_paced
 
 import chatkit
 from chatkit import Comparison
@@ -37,6 +38,18 @@ def test_a_model_that_fails_spoils_no_other() -> None:
     assert found.criteria.loc["nowhere-7b", "failed"] == 1
 
 
+def test_a_fault_of_an_engine_is_told_in_its_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Faulty(PacedEngine):
+        def stream(self, *asked: object) -> NoReturn:
+            raise ZeroDivisionError("no such luck")
+
+    monkeypatch.setattr("chatkit.models.open_engine", lambda name, options: Faulty(name=name))
+    found = chatkit.compare(["scripted:faulty"], ["one", "two"])
+    assert [reply.error for reply in found.replies.values()] == [
+        "scripted:faulty failed (no such luck); ask again."
+    ] * 2
+
+
 def test_the_stop_ends_what_is_not_whole_and_keeps_what_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -55,11 +68,12 @@ def test_the_stop_ends_what_is_not_whole_and_keeps_what_is(
         def end(self, comparison: Comparison) -> None:
             pass
 
-    prompts = ["at once", "slowly " * 100]
+    prompts = ["at once", "slowly " * 100, "never asked"]
     found = chatkit.compare(["scripted:paced"], prompts, watcher=Stopping())
     assert found.replies[0, "scripted:paced"].error == ""
     stopped = found.replies[1, "scripted:paced"]
     assert stopped.error == "stopped" and stopped.text
+    assert found.replies[2, "scripted:paced"] == Reply(done=True, error="stopped")
 
 
 def test_the_frame_has_a_row_for_each_answer(compared: Comparison) -> None:

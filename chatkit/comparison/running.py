@@ -74,7 +74,10 @@ class _Run:
         self._tasks = [asyncio.create_task(self._model(name)) for name in self._found.models]
         shows = asyncio.create_task(self._show())
         try:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            ended = await asyncio.gather(*self._tasks, return_exceptions=True)
+            for name, failure in zip(self._found.models, ended, strict=True):
+                if isinstance(failure, Exception):
+                    self._fail(name, f"{name} failed ({failure}); ask again.")
         finally:
             for task in (*self._tasks, shows):
                 task.cancel()
@@ -88,9 +91,14 @@ class _Run:
 
     def end(self) -> None:
         """Say of what is not whole that it was stopped."""
-        for reply in self._found.replies.values():
+        for name in self._found.models:
+            self._fail(name, "stopped")
+
+    def _fail(self, name: str, why: str) -> None:
+        for place in range(len(self._found.prompts)):
+            reply = self._reply(name, place)
             if not reply.done:
-                reply.done, reply.error = True, reply.error or "stopped"
+                reply.done, reply.error = True, why
 
     async def _model(self, name: str) -> None:
         try:
@@ -100,9 +108,7 @@ class _Run:
                 for place in range(len(self._found.prompts)):
                     await self._answer(name, place, engine)
         except ChatkitError as error:
-            for place in range(len(self._found.prompts)):
-                reply = self._reply(name, place)
-                reply.done, reply.error = True, str(error)
+            self._fail(name, str(error))
 
     async def _answer(self, name: str, place: int, engine: Engine) -> None:
         reply = self._reply(name, place)
