@@ -6,6 +6,7 @@ Sources: landlock(7), capabilities(7), unshare(2), prctl(2).
 import ctypes
 import os
 import resource
+import sys
 from pathlib import Path
 
 _NEW_NETWORK, _NEW_USER = 0x40000000, 0x10000000
@@ -34,19 +35,22 @@ def confine(folder: Path, user: int | None, seconds: float, megabytes: int) -> N
         seconds: of computing time.
         megabytes: of memory.
     """
-    system = ctypes.CDLL(None)
-    system.unshare(_NEW_NETWORK if user is not None else _NEW_NETWORK | _NEW_USER)
-    system.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-    _write_only_into(system, folder)
-    if user is not None:
-        _become(system, user)
+    if sys.platform == "linux":
+        system = ctypes.CDLL(None)
+        system.unshare(_NEW_NETWORK if user is not None else _NEW_NETWORK | _NEW_USER)
+        system.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+        _write_only_into(system, folder)
+        if user is not None:
+            _become(system, user)
     limits = {
         resource.RLIMIT_CPU: max(1, round(seconds)),
-        resource.RLIMIT_AS: megabytes << 20,
         resource.RLIMIT_FSIZE: 1 << 20,
         resource.RLIMIT_NOFILE: 64,
         resource.RLIMIT_CORE: 0,
     }
+    if sys.platform == "linux":
+        # macOS knows the limit, and refuses to set it.
+        limits[resource.RLIMIT_AS] = megabytes << 20
     if user is not None:
         # For our own user it would count our own programs too.
         limits[resource.RLIMIT_NPROC] = 16
