@@ -139,6 +139,34 @@ async def judge_runs(judge: Engine, old: Run, new: Run, *, streams: int = 4) -> 
     return Judgement(judge.name, tuple(await asyncio.gather(*map(of, both))))
 
 
+async def judge_pair(judge: Engine, sample: str, talk: str, old: str, new: str) -> Judged:
+    """Let a model compare two answers, in both orders.
+
+    Args:
+        judge: who judges.
+        sample: what the pair is called.
+        talk: the conversation that they answer.
+        old: the answer that the other is compared with.
+        new: the one that is judged.
+    """
+    longer = len(new) - len(old)
+    if old == new:
+        return Judged(sample, 0.5, False, longer)
+    verdicts = []
+    for first, second, marks in (
+        (old, new, {"A": 0.0, "B": 1.0, "C": 0.5}),
+        (new, old, {"A": 1.0, "B": 0.0, "C": 0.5}),
+    ):
+        asked = PAIR.format(conversation=talk, first=first, second=second)
+        found = _MARK.findall(await _ask(judge, asked))
+        verdicts.append(marks[found[-1]] if found else None)
+    one, other = verdicts
+    if one is None or other is None:
+        return Judged(sample, None, False, longer)
+    # Who wins in one order only has not won.
+    return Judged(sample, one if one == other else 0.5, one != other, longer)
+
+
 async def rubric_scores(
     judge: Engine, run: Run, rubric: str, *, streams: int = 4
 ) -> dict[str, int | None]:
@@ -214,26 +242,18 @@ def win_rate_at_even_length(won: Sequence[float], longer: Sequence[int]) -> floa
 
 async def _judge_pair(judge: Engine, old: Run, new: Run, sample: str) -> Judged:
     before, now = old.answers[sample, 0], new.answers[sample, 0]
-    longer = len(now.said[-1]) - len(before.said[-1])
-    if before.said == now.said:
-        return Judged(sample, 0.5, False, longer)
-    talk = _conversation(now.asked, now.said[:-1])
-    verdicts = []
-    for first, second, marks in (
-        (before.said[-1], now.said[-1], {"A": 0.0, "B": 1.0, "C": 0.5}),
-        (now.said[-1], before.said[-1], {"A": 1.0, "B": 0.0, "C": 0.5}),
-    ):
-        asked = PAIR.format(conversation=talk, first=first, second=second)
-        found = _MARK.findall(await _ask(judge, asked))
-        verdicts.append(marks[found[-1]] if found else None)
-    one, other = verdicts
-    if one is None or other is None:
-        return Judged(sample, None, False, longer)
-    # Who wins in one order only has not won.
-    return Judged(sample, one if one == other else 0.5, one != other, longer)
+    talk = _conversation(now.asked)
+    return await judge_pair(judge, sample, talk, _answers(before.said), _answers(now.said))
 
 
-def _conversation(asked: Sequence[str], said: Sequence[str]) -> str:
+def _answers(said: Sequence[str]) -> str:
+    """Give what a model answered in a conversation; its later answers rest on its earlier ones."""
+    if len(said) == 1:
+        return said[0]
+    return "\n\n".join(f"(to question {place})\n{text}" for place, text in enumerate(said, 1))
+
+
+def _conversation(asked: Sequence[str], said: Sequence[str] = ()) -> str:
     lines = []
     for place, question in enumerate(asked):
         lines.append(f"[User]\n{question}")
