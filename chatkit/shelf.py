@@ -11,6 +11,7 @@ from chatkit.answering.checks import (
     checked_settings,
     checked_title,
     checked_user,
+    checked_vote,
     is_name,
 )
 from chatkit.cache import AnswerCache
@@ -23,7 +24,13 @@ from chatkit.store.keys import no_conversation
 from chatkit.store.nodes import no_message
 from chatkit.store.opening import Store
 from chatkit.store.portable import to_portable
-from chatkit.store.records import ConversationRecord, ConversationSettings, Feedback, NodeRecord
+from chatkit.store.records import (
+    ConversationRecord,
+    ConversationSettings,
+    Feedback,
+    NodeRecord,
+    VoteRecord,
+)
 from chatkit.store.search import Hit
 
 # Who talks in a notebook or a terminal of their own.
@@ -189,6 +196,29 @@ class Shelf:
         found = await store.nodes.find(user, conversation, node)
         if opinion.thumb and found.facts:
             telemetry.acted(found.facts.model, f"thumb {opinion.thumb}")
+
+    async def vote(self, user: str, vote: VoteRecord) -> str:
+        """Store which of two answers a user finds better, and give the vote's name.
+
+        Raises:
+            InputError: a text of it is too long, or no text.
+        """
+        id = await self.store.votes.cast(checked_user(user), checked_vote(vote))
+        for model in (vote.first, vote.second):
+            telemetry.acted(model, "vote")
+        return id
+
+    async def votes(self, user: str) -> dict[str, VoteRecord]:
+        """Give a user's votes by name, the oldest first."""
+        return await self.store.votes.of(user)
+
+    async def take_back_vote(self, user: str, id: str) -> None:
+        """Delete a vote.
+
+        Raises:
+            NotFound: there is none of this name, or it is someone else's.
+        """
+        await self.store.votes.take_back(user, id)
 
     async def pin(self, user: str, conversation: str, node: str, pinned: bool = True) -> None:
         """Keep a message in the model's window, or no longer.

@@ -164,7 +164,7 @@ def stage_finished(name: str, seconds: float) -> None:
 
 
 def acted(model: str, action: str) -> None:
-    """Tell what a person did: send, regenerate, edit, stop, thumb up, thumb down."""
+    """Tell what a person did: send, regenerate, edit, stop, thumb up, thumb down, vote."""
     for sink in _sinks:
         sink.action(model, action)
     event("acted", model=model, action=action)

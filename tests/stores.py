@@ -24,6 +24,7 @@ SEALED = {
     "nodes": ["sealed"],
     "answers": ["sealed_error", "sealed_sampling", "sealed_ledger"],
     "feedback": ["sealed"],
+    "votes": ["sealed"],
 }
 
 Call = Callable[[ChatService, str, str, str], Awaitable[Any]]
@@ -130,7 +131,7 @@ async def change(store: Store, *statements: str) -> None:
 
 async def all_rows(store: Store) -> dict[str, list[tuple[Any, ...]]]:
     """Read every row of every table, in one order."""
-    tables = ("users", "conversations", "nodes", "answers", "heads", "feedback", "audit")
+    tables = ("users", "conversations", "nodes", "answers", "heads", "feedback", "votes", "audit")
     return {name: sorted(await rows(store, f"SELECT * FROM {name}"), key=repr) for name in tables}
 
 

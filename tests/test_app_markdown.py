@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chatkit.ui.markdown import ATTRIBUTES, TAGS, GrowingMarkdown, to_html
+from chatkit.markdown import ATTRIBUTES, TAGS, GrowingMarkdown, to_html
 from chatkit.ui.model_names import model_names
 
 DOCUMENT = """Intro with *stress*

@@ -50,7 +50,7 @@ LAYERS = (
     ("engine", "engines", "models"),
     ("store", "live", "cache"),
     ("answering", "rooms", "shelf", "chat", "service"),
-    ("reply", "display", "answer_stream", "session"),
+    ("markdown", "reply", "display", "answer_stream", "session"),
     ("scorers",),
     ("evaluation",),
     ("finetuning", "comparison"),

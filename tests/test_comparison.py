@@ -35,7 +35,7 @@ def test_a_model_that_fails_spoils_no_other() -> None:
     found = chatkit.compare(["scripted:", "nowhere-7b"], ["hi"])
     assert found.replies[0, "scripted:"].text == "You said: hi"
     assert "nowhere-7b" in found.replies[0, "nowhere-7b"].error
-    assert found.criteria.loc["nowhere-7b", "failed"] == 1
+    assert found.summary.loc["nowhere-7b", "failed"] == 1
 
 
 def test_a_fault_of_an_engine_is_told_in_its_column(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ def test_the_stop_ends_what_is_not_whole_and_keeps_what_is(
 def test_the_frame_has_a_row_for_each_answer(compared: Comparison) -> None:
     frame = compared.frame
     assert list(frame["model"]) == MODELS * 2 and frame["tokens"].min() > 0
-    assert list(compared.criteria.index) == MODELS
+    assert list(compared.summary.index) == MODELS
     assert len(compared.plot().axes) == 3
 
 
@@ -89,24 +89,28 @@ def test_answers_are_text_in_the_page_and_differences_are_marked(
     compared.replies[0, "scripted:other"].text = "You said: What is a <i>wave</i>?"
     html = compared.to_html(tmp_path / "page.html")
     assert "Say &lt;b&gt;more&lt;/b&gt;." in html and "<b>" not in html
-    assert "<mark>&lt;i&gt;wave&lt;/i&gt;?</mark>" in html
+    assert "&lt;<mark>i&gt;wave&lt;/i</mark>&gt;?" in html
     assert html in (tmp_path / "page.html").read_text()
 
 
 @pytest.mark.parametrize(
     ("before", "now", "marked"),
     [
-        ("a b c", "a b c", "a b c"),
-        ("a b", "a c", "a <mark>c</mark>"),
-        ("", "<x>", "<mark>&lt;x&gt;</mark>"),
+        ("a b c", "a b c", "<p>a b c</p>"),
+        ("a b", "a c", "<p>a <mark>c</mark></p>"),
+        ("", "<x>", "<p>&lt;<mark>x</mark>&gt;</p>"),
+        ("", "1. **b**", "<ol>\n<li><strong><mark>b</mark></strong></li>\n</ol>"),
+        ("", "```py\nx\n```", '<pre><code class="language-py"><mark>x</mark>\n</code></pre>'),
+        ("", "[a](http://b)", '<p><a href="http://b" rel="noopener noreferrer">a</a></p>'),
+        ("", "a\ue000<script>", "<p><mark>a\ufffd&lt;script</mark>&gt;</p>"),
     ],
 )
 def test_words_that_are_new_are_marked(before: str, now: str, marked: str) -> None:
-    assert marked_differences(before, now) == marked
+    assert marked_differences(before, now).strip() == marked
 
 
 def test_it_is_saved_and_loaded_whole(compared: Comparison, tmp_path: Path) -> None:
-    compared.vote(0, *MODELS, 1)
+    compared.prefer(0, *MODELS, 1)
     compared.save(tmp_path / "compared.json")
     assert Comparison.load(tmp_path / "compared.json") == compared
 
@@ -114,8 +118,8 @@ def test_it_is_saved_and_loaded_whole(compared: Comparison, tmp_path: Path) -> N
 def test_votes_become_ratings_and_preference_pairs(compared: Comparison, tmp_path: Path) -> None:
     compared.replies[0, "scripted:other"].text = "A wave."
     for _ in range(3):
-        compared.vote(0, *MODELS, 0)
-    compared.vote(1, *MODELS, 0.5)
+        compared.prefer(0, *MODELS, 0)
+    compared.prefer(1, *MODELS, 0.5)
     assert list(compared.ratings()) == ["scripted:other", "scripted:"]
     assert compared.to_preferences(tmp_path / "pairs.jsonl") == 3
     pair = json.loads((tmp_path / "pairs.jsonl").read_text().splitlines()[0])
@@ -126,7 +130,7 @@ def test_the_pairs_are_what_fine_tuning_reads(compared: Comparison, tmp_path: Pa
     from chatkit.finetuning.formats import find_format
 
     compared.replies[0, "scripted:other"].text = "A wave."
-    compared.vote(0, *MODELS, 1)
+    compared.prefer(0, *MODELS, 1)
     compared.to_preferences(tmp_path / "pairs.jsonl")
     assert (
         find_format(json.loads((tmp_path / "pairs.jsonl").read_text())).name == "preference pairs"
@@ -151,7 +155,7 @@ def test_bad_input_is_refused(models: list[str], prompts: list[str], said: str) 
 def test_a_vote_needs_two_answers(compared: Comparison) -> None:
     for arguments in ((0, "scripted:", "scripted:", 1), (7, *MODELS, 1), (0, *MODELS, 2)):
         with pytest.raises(InputError):
-            compared.vote(*arguments)
+            compared.prefer(*arguments)
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from scripted_service import USER, opened
 from sqlalchemy import text as sql
 from sqlalchemy import update
 from stores import answer_to, begun, chain, opened_store, rows
+from test_store_votes import VOTE
 
 from chatkit.background import wait_for
 from chatkit.cli.opening import LOCAL_USER
@@ -344,6 +345,7 @@ def test_verify_counts_what_is_whole(database: str) -> None:
             "nodes": 6,
             "answers": 0,
             "feedback": 1,
+            "votes": 0,
             "heads": 1,
             "audit": 0,
         },
@@ -384,6 +386,7 @@ async def spoil_sealed(store: Store, table: str, column: str) -> None:
         ("answers", "sealed_ledger", "ledger:"),
         ("answers", "sealed_error", "error:"),
         ("feedback", "sealed", "feedback:"),
+        ("votes", "sealed", "vote:"),
     ],
 )
 def test_verify_finds_one_flipped_bit(database: str, table: str, column: str, about: str) -> None:
@@ -393,6 +396,7 @@ def test_verify_finds_one_flipped_bit(database: str, table: str, column: str, ab
             answer = await answer_to(service, id, "hi")
             await service.feedback(USER, id, answer, Feedback("up", (), "good"))
             await service.store.opinions.prefer(USER, {"tone": "dry"})
+            await service.vote(USER, VOTE)
             await spoil_sealed(service.store, table, column)
 
     wait_for(spoil())

@@ -53,10 +53,10 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there = tmp_path / "next" / "migrations"
     folder = Path(migrate.__file__).parent / "migrations"
     shutil.copytree(folder, there, ignore=shutil.ignore_patterns("__pycache__"))
-    (there / "versions" / "v0002_next.py").write_text(
+    (there / "versions" / "v0003_next.py").write_text(
         "import sqlalchemy as sa\n"
         "from alembic import op\n"
-        'revision, down_revision = "0002", "0001"\n'
+        'revision, down_revision = "0003", "0002"\n'
         "def upgrade():\n"
         '    op.add_column("nodes", sa.Column("colour", sa.Text))\n'
         "def downgrade():\n"
@@ -74,16 +74,16 @@ def test_a_new_database_is_empty_until_it_is_upgraded(empty_database: str) -> No
     assert present() == "empty"
     assert ran("db", "upgrade").endswith(f": {migrate.NEWEST}\n")
     assert present() == migrate.NEWEST
-    assert "present" in ran("db", "versions").splitlines()[1]
+    assert "present" in ran("db", "versions").splitlines()[-2]
 
 
 def test_versions_go_up_and_down_with_what_is_there(database: str, next_version: None) -> None:
     filled()
     before = everything()
-    assert ran("db", "upgrade").endswith(": 0002\n")
-    assert ran("db", "downgrade", "0001", "--yes").endswith(": 0001\n")
+    assert ran("db", "upgrade").endswith(": 0003\n")
+    assert ran("db", "downgrade", "0002", "--yes").endswith(": 0002\n")
     assert everything() == before
-    assert ran("db", "upgrade", "--to", "0001").endswith(": 0001\n")
+    assert ran("db", "upgrade", "--to", "0002").endswith(": 0002\n")
 
 
 def test_a_downgrade_loses_nothing_unasked(database: str) -> None:

@@ -374,13 +374,16 @@ def test_models_are_compared_side_by_side(default_model_home: Path) -> None:
     parameters = (
         'MODELS = ["smollm2-135m", "smollm2-135m@transformers"]\n'
         'PROMPTS = ["Name a fruit.", "Name a colour.", "Name a river."]\n'
-        "LONGEST_ANSWER = 12"
+        'LONGEST_ANSWER = 12\nPRICE_PER_HOUR = 0.05\nRUNS = "no runs"'
     )
     notebook = run("04_compare_models.ipynb", default_model_home, parameters)
     (table,) = shown(notebook, "chatkit.compare(", "text/html")
     assert table.count("tokens/s") == 6 and "Name a river." in table
-    (criteria,) = shown(notebook, "compared.criteria", "text/html")
-    assert "smollm2-135m@transformers" in criteria and "memory (MB)" in criteria
+    (summary,) = shown(notebook, "compared.summary", "text/html")
+    assert "smollm2-135m@transformers" in summary and "per million tokens" in summary
     assert shown(notebook, "compared.plot()", "image/png")
     assert "3 votes" in printed(notebook, "compared.ratings()")
+    (criteria,) = shown(notebook, "compared.criteria(", "text/html")
+    assert "Apache-2.0" in criteria
+    assert shown(notebook, "criteria.plot()", "image/png")
     assert printed(notebook, "compared.save(").startswith("True")

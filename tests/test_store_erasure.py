@@ -9,6 +9,7 @@ import pytest
 from scripted_service import SCRIPTED, USER, opened, watched
 from services import Postgres
 from stores import all_rows, answer_to, begun, chain, opened_store, rows, texts
+from test_store_votes import VOTE
 
 from chatkit.answering.options import AnswerOptions
 from chatkit.chat import ChatService
@@ -128,6 +129,7 @@ async def test_a_backup_does_not_bring_the_earlier_life_of_a_person_back(
     async with opened_store() as store:
         await begun(store, title="before")
         await store.opinions.prefer(USER, {"tone": "dry"})
+        await store.votes.cast(USER, VOTE)
     restore = backed_up()
     async with opened_store() as store:
         await store.erasure.user(USER)

@@ -3,7 +3,7 @@
 from chatkit.errors import InputError
 from chatkit.messages import check_text
 from chatkit.store.conversations import NewConversation
-from chatkit.store.records import ConversationSettings, Feedback
+from chatkit.store.records import ConversationSettings, Feedback, VoteRecord
 
 LONGEST_MESSAGE = 200_000
 LONGEST_CLIENT_ID = 64
@@ -67,6 +67,19 @@ def checked_opinion(opinion: Feedback) -> Feedback:
     """
     _check("feedback", " ".join((opinion.comment, *opinion.tags)))
     return opinion
+
+
+def checked_vote(vote: VoteRecord) -> VoteRecord:
+    """Give a vote that may be stored.
+
+    Raises:
+        InputError: a name or a text is too long, or no text.
+    """
+    for text in (vote.first, vote.second, vote.first_answer, vote.second_answer):
+        _check("text of a vote", text)
+    for message in vote.prompt:
+        _check("prompt of a vote", message.content)
+    return vote
 
 
 def checked_new(settings: ConversationSettings | None, title: str, id: str) -> NewConversation:

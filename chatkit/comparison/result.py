@@ -1,24 +1,27 @@
 """What a comparison found: answers, figures, votes, and what can be made of them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from html import escape
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from chatkit.comparison.differing import marked_differences
+from chatkit.background import wait_for
 from chatkit.errors import InputError
-from chatkit.messages import Message, as_messages
-from chatkit.stats.ratings import Rating, Vote, bradley_terry
-from chatkit.store.whole_file import whole_file
+from chatkit.messages import Message
+from chatkit.service import shared_service
+from chatkit.shelf import LOCAL_USER
+from chatkit.stats.ratings import Rating, Vote, bradley_terry, cohen_kappa
+from chatkit.store.records import VoteRecord
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-VERSION = 1
+    from chatkit.comparison.criteria import Criteria
+    from chatkit.comparison.vote_widget import VoteWidget
+
+Voter = Literal["person", "judge"]
 _BAR = "#3b78bd"
 
 
@@ -44,6 +47,11 @@ class Reply:
     first_token_seconds: float = 0.0
     seconds: float = 0.0
 
+    @property
+    def whole(self) -> bool:
+        """Whether it came to its end."""
+        return self.done and not self.error
+
 
 @dataclass(frozen=True, slots=True)
 class Ballot:
@@ -52,12 +60,18 @@ class Ballot:
     Args:
         prompt: its place.
         vote: who won.
-        voter: a person or a judge.
+        kind: whether a person voted or a judge.
+        voter: the person's or the judge's name.
+        blind: whether the voter did not see the names of the models.
+        stored: the vote's name in the store; empty for a judge's.
     """
 
     prompt: int
     vote: Vote
-    voter: str = "local"
+    kind: Voter = "person"
+    voter: str = LOCAL_USER
+    blind: bool = False
+    stored: str = ""
 
 
 @dataclass(slots=True)
@@ -71,6 +85,7 @@ class Comparison:
         memory: the bytes that each model holds, as its engine estimates.
         templates: the identity of each model's chat template.
         ballots: the votes.
+        price: of the machine, for an hour, in any currency; None when nobody told.
     """
 
     models: tuple[str, ...]
@@ -79,6 +94,7 @@ class Comparison:
     memory: dict[str, int] = field(default_factory=dict)
     templates: dict[str, str] = field(default_factory=dict)
     ballots: list[Ballot] = field(default_factory=list)
+    price: float | None = None
 
     @property
     def frame(self) -> "DataFrame":
@@ -93,52 +109,128 @@ class Comparison:
         return DataFrame(rows)
 
     @property
-    def criteria(self) -> "DataFrame":
-        """Each model's figures in one row: speed, memory, length, failures, rating."""
+    def summary(self) -> "DataFrame":
+        """Each model's figures in one row: speed, memory, cost, length, failures, rating."""
         from pandas import DataFrame
 
-        rated = self.ratings() if self.ballots else {}
-        return DataFrame([self._figures(model, rated) for model in self.models]).set_index("model")
+        voted = any(ballot.kind == "person" for ballot in self.ballots)
+        rated = self.ratings() if voted else {}
+        rows = [self.figures(model) | _rating(rated.get(model)) for model in self.models]
+        return DataFrame(rows).set_index("model")
 
-    def vote(self, prompt: int, first: str, second: str, won: float, voter: str = "local") -> None:
-        """Say which of two answers is better.
+    def criteria(self, runs: Path | str = "runs") -> "Criteria":
+        """Weigh the models by quality, speed, memory and licence, each figure with its evidence.
+
+        Args:
+            runs: the folder where `python -m eval run` left its runs.
+        """
+        from chatkit.comparison.criteria import weigh
+
+        return weigh(self, Path(runs))
+
+    def vote(self, *, seed: int | None = None) -> "VoteWidget":
+        """Vote in a notebook: two answers side by side, without names, by button or key.
+
+        Each vote goes into the store and into this comparison at once.
+
+        Args:
+            seed: of the order and of the sides; None draws one.
+        """
+        from chatkit.comparison.vote_widget import VoteWidget
+        from chatkit.comparison.voting import Voting
+
+        return VoteWidget(Voting(self, seed))
+
+    def prefer(
+        self, prompt: int, first: str, second: str, won: float, *, blind: bool = False
+    ) -> Ballot:
+        """Say which of two answers is better; it goes into the store, too.
 
         Args:
             prompt: its place.
             first: a model.
             second: another.
             won: 1 for the first, 0 for the second, a half for neither.
-            voter: who says so.
+            blind: whether the names were not seen.
 
         Raises:
             InputError: one of them did not answer, or `won` is none of the three.
         """
-        if won not in (0, 0.5, 1):
-            raise InputError(f"A vote is 1, 0 or 0.5, not {won}.")
         for model in (first, second):
             reply = self.replies.get((prompt, model))
-            if reply is None or not reply.done or reply.error:
+            if reply is None or not reply.whole:
                 raise InputError(f"{model} did not answer prompt {prompt}; vote on one it did.")
-        if first == second:
-            raise InputError("A vote is on two models; name another one.")
-        self.ballots.append(Ballot(prompt, Vote(first, second, float(won)), voter))
+        texts = (self.replies[prompt, first].text, self.replies[prompt, second].text)
+        record = VoteRecord(self.prompts[prompt], first, second, *texts, float(won), blind)
+        stored = wait_for(_store(record))
+        ballot = Ballot(prompt, Vote(first, second, float(won)), blind=blind, stored=stored)
+        self.ballots.append(ballot)
+        return ballot
 
-    def ratings(self, voter: str | None = None) -> dict[str, Rating]:
+    def take_back(self, ballot: Ballot) -> None:
+        """Undo a person's vote, here and in the store.
+
+        Raises:
+            InputError: it is none of this comparison's.
+        """
+        if ballot not in self.ballots or not ballot.stored:
+            raise InputError("This vote is not in the comparison; it was taken back already.")
+        wait_for(_take_back(ballot.stored))
+        self.ballots.remove(ballot)
+
+    def judge(self, judge: str, *, streams: int = 4) -> "DataFrame":
+        """Let a model compare each model's answers with the first one's, in both orders.
+
+        Verdicts become votes of that judge, apart from people's. Small models judge badly; what
+        they say shows the mechanics only.
+
+        Args:
+            judge: its name.
+            streams: pairs at once.
+
+        Returns:
+            For each model how often it wins, how often at even length, how many verdicts followed
+            the order of the answers, and how many pairs have none.
+
+        Raises:
+            InputError: there is only one model.
+        """
+        from chatkit.comparison.judging import judge_replies
+
+        return judge_replies(self, judge, streams)
+
+    def ratings(self, judge: str | None = None) -> dict[str, Rating]:
         """Rate the models by the votes, best first, with intervals.
 
         Args:
-            voter: whose votes; None takes all.
+            judge: whose votes; None takes those of people.
 
         Raises:
             InputError: there are none.
         """
-        return bradley_terry([b.vote for b in self.ballots if voter is None or b.voter == voter])
+        return bradley_terry([ballot.vote for ballot in self._of(judge)])
+
+    def agreement(self, judge: str, other: str | None = None) -> float | None:
+        """Tell how far a judge agrees with another, or with people, beyond chance (Cohen's kappa).
+
+        Args:
+            judge: its name.
+            other: another's; None takes people's votes.
+
+        Raises:
+            InputError: they voted on nothing in common.
+        """
+        mine, theirs = (_verdicts(self._of(name)) for name in (judge, other))
+        both = sorted(mine.keys() & theirs.keys())
+        if not both:
+            raise InputError("The two voted on nothing in common, so they cannot agree.")
+        return cohen_kappa([str(mine[one]) for one in both], [str(theirs[one]) for one in both])
 
     def plot(self) -> "Figure":
         """Draw speed, wait and memory of the models."""
         from matplotlib import pyplot
 
-        figures = [self._figures(model, {}) for model in self.models]
+        figures = [self.figures(model) for model in self.models]
         size = (9, 1 + 0.5 * len(self.models))
         picture, parts = pyplot.subplots(1, 3, sharey=True, figsize=size, layout="constrained")
         for axes, column in zip(parts, ("tokens/s", "first token (s)", "memory (MB)"), strict=True):
@@ -150,13 +242,14 @@ class Comparison:
         pyplot.close(picture)
         return picture
 
-    def to_preferences(self, path: Path | str) -> int:
+    def to_preferences(self, path: Path | str, judge: str | None = None) -> int:
         """Write the votes as preference pairs for `python -m finetune dpo`.
 
         Ties and answers that are the same give no pair.
 
         Args:
             path: of the JSON lines.
+            judge: whose votes; None takes those of people.
 
         Returns:
             How many pairs there are.
@@ -164,32 +257,15 @@ class Comparison:
         Raises:
             InputError: there is no vote that prefers an answer.
         """
-        lines = [pair for ballot in self.ballots if (pair := self._pair(ballot))]
-        if not lines:
-            raise InputError("No vote prefers an answer; vote first.")
-        Path(path).write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
-        return len(lines)
+        from chatkit.comparison.keeping import write_preferences
+
+        return write_preferences(self, self._of(judge), Path(path))
 
     def save(self, path: Path | str) -> None:
         """Write all of it to a JSON file, in one step."""
-        said = {
-            "version": VERSION,
-            "models": self.models,
-            "prompts": [
-                [{"role": m.role, "content": m.content} for m in prompt] for prompt in self.prompts
-            ],
-            "replies": [
-                {"prompt": place, "model": model} | asdict(reply)
-                for (place, model), reply in self.replies.items()
-            ],
-            "memory": self.memory,
-            "templates": self.templates,
-            "ballots": [
-                {"prompt": b.prompt, "voter": b.voter} | b.vote._asdict() for b in self.ballots
-            ],
-        }
-        with whole_file(Path(path), replace=True) as file:
-            file.write(json.dumps(said, ensure_ascii=False, indent=1).encode())
+        from chatkit.comparison.keeping import save
+
+        save(self, Path(path))
 
     @classmethod
     def load(cls, path: Path | str) -> "Comparison":
@@ -198,28 +274,9 @@ class Comparison:
         Raises:
             InputError: the file is no comparison.
         """
-        try:
-            said = json.loads(Path(path).read_text("utf-8"))
-            if said["version"] != VERSION:
-                raise InputError(
-                    f"{path} is a comparison of version {said['version']} and this chatkit reads "
-                    f"{VERSION}."
-                )
-            return cls(
-                tuple(said["models"]),
-                tuple(as_messages(prompt) for prompt in said["prompts"]),
-                {(r.pop("prompt"), r.pop("model")): Reply(**r) for r in said["replies"]},
-                said["memory"],
-                said["templates"],
-                [
-                    Ballot(b["prompt"], Vote(b["first"], b["second"], b["won"]), b["voter"])
-                    for b in said["ballots"]
-                ],
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{path} is no comparison ({error}); give one that save wrote."
-            ) from None
+        from chatkit.comparison.keeping import load
+
+        return load(Path(path))
 
     def to_html(self, path: Path | str | None = None) -> str:
         """Give the answers side by side as HTML; what differs from the first is marked.
@@ -227,92 +284,66 @@ class Comparison:
         Args:
             path: a file to write it to as a page, too.
         """
-        table = "".join(self._html_row(place) for place in range(len(self.prompts)))
-        head = "".join(f"<th>{escape(model)}</th>" for model in self.models)
-        html = (
-            f"<style>{_STYLE}</style><div class='chatkit-compare'><table><thead><tr>{head}</tr>"
-            f"</thead><tbody>{table}</tbody></table></div>"
-        )
+        from chatkit.comparison.page import table_of, write_page
+
+        table = table_of(self)
         if path is not None:
-            page = (
-                "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' "
-                f"content='width=device-width'><title>Comparison</title><body>{html}</body></html>"
-            )
-            Path(path).write_text(page, "utf-8")
-        return html
+            write_page(table, Path(path))
+        return table
 
-    def _repr_html_(self) -> str:
-        return self.to_html()
-
-    def _html_row(self, place: int) -> str:
-        asked = escape(self.prompts[place][-1].content)
-        first = self.replies.get((place, self.models[0]))
-        cells = []
-        for model in self.models:
-            reply = self.replies.get((place, model)) or Reply()
-            compared = (
-                marked_differences(first.text, reply.text)
-                if first is not None and reply is not first and reply.done and not reply.error
-                else escape(reply.text)
-            )
-            cells.append(f"<td><div class='text'>{compared}</div>{_said_of(reply)}</td>")
-        span = len(self.models)
-        return f"<tr><td class='asked' colspan='{span}'>{asked}</td></tr><tr>{''.join(cells)}</tr>"
-
-    def _figures(self, model: str, rated: Mapping[str, Rating]) -> dict[str, Any]:
+    def figures(self, model: str) -> dict[str, Any]:
+        """Give a model's figures by name."""
         mine = [reply for (_, name), reply in self.replies.items() if name == model]
-        whole = [reply for reply in mine if reply.done and not reply.error]
+        whole = [reply for reply in mine if reply.whole]
+        speed = _middle([reply.tokens_per_second for reply in whole])
         figures = {
             "model": model,
             "answers": len(whole),
             "failed": sum(bool(reply.error) for reply in mine),
-            "tokens/s": _middle([reply.tokens_per_second for reply in whole]),
+            "tokens/s": speed,
             "first token (s)": _middle([reply.first_token_seconds for reply in whole]),
             "tokens": _middle([reply.tokens for reply in whole]),
             "memory (MB)": round(self.memory.get(model, 0) / 1e6),
         }
-        if rating := rated.get(model):
-            figures |= {"rating": round(rating.value), "low": round(rating.low)}
-            figures |= {"high": round(rating.high), "votes": rating.votes}
+        if self.price is not None and speed:
+            figures["per million tokens"] = round(self.price / (speed * 3_600) * 1e6, 2)
         return figures
 
-    def _pair(self, ballot: Ballot) -> dict[str, Any] | None:
+    def _of(self, judge: str | None) -> list[Ballot]:
+        if judge is None:
+            return [ballot for ballot in self.ballots if ballot.kind == "person"]
+        return [one for one in self.ballots if one.kind == "judge" and one.voter == judge]
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+
+async def _store(record: VoteRecord) -> str:
+    service = await shared_service(titles=False)
+    return await service.vote(LOCAL_USER, record)
+
+
+async def _take_back(vote: str) -> None:
+    service = await shared_service(titles=False)
+    await service.take_back_vote(LOCAL_USER, vote)
+
+
+def _verdicts(ballots: Sequence[Ballot]) -> Mapping[tuple[int, str, str], float]:
+    """Give the last verdict on each pair, from the side of the name that sorts first."""
+    found: dict[tuple[int, str, str], float] = {}
+    for ballot in ballots:
         first, second, won = ballot.vote
-        if won == 0.5:
-            return None
-        best, worst = (first, second) if won else (second, first)
-        chosen, rejected = (self.replies[ballot.prompt, name].text for name in (best, worst))
-        if chosen == rejected:
-            return None
-        asked = [{"role": m.role, "content": m.content} for m in self.prompts[ballot.prompt]]
-        made_by = {"chosen_model": best, "rejected_model": worst}
-        return {"prompt": asked, "chosen": chosen, "rejected": rejected} | made_by
+        if second < first:
+            first, second, won = second, first, 1 - won
+        found[ballot.prompt, first, second] = won
+    return found
 
 
-_STYLE = """
-.chatkit-compare { overflow-x: auto; }
-.chatkit-compare table { border-collapse: collapse; width: 100%; table-layout: fixed;
-  min-width: 40em; }
-.chatkit-compare th, .chatkit-compare td { text-align: left; vertical-align: top;
-  padding: .5em .8em; white-space: normal; }
-.chatkit-compare td.asked { font-weight: 600; border-top: 1px solid #8885; }
-.chatkit-compare .text { white-space: pre-wrap; overflow-wrap: anywhere; max-height: 24em;
-  overflow-y: auto; }
-.chatkit-compare .said { color: #7d7d7d; font-size: .85em; margin-top: .4em; }
-.chatkit-compare .failed { color: #c0392b; }
-.chatkit-compare mark { background: #3b78bd33; color: inherit; }
-"""
-
-
-def _said_of(reply: Reply) -> str:
-    if reply.error:
-        return f"<div class='said failed'>{escape(reply.error)}</div>"
-    if not reply.done:
-        return "<div class='said'>writing …</div>" if reply.text else "<div class='said'>…</div>"
-    return (
-        f"<div class='said'>{reply.tokens} tokens, {reply.tokens_per_second:.0f} tokens/s, first "
-        f"after {reply.first_token_seconds:.2f} s</div>"
-    )
+def _rating(rating: Rating | None) -> dict[str, Any]:
+    if rating is None:
+        return {}
+    value, low, high = (round(number) for number in rating[:3])
+    return {"rating": value, "low": low, "high": high, "votes": rating.votes}
 
 
 def _middle(values: Sequence[float]) -> float:

@@ -23,6 +23,7 @@ def compare(
     *,
     system_prompt: str | None = None,
     sampling: Sampling | None = None,
+    price: float | None = None,
     watcher: Watcher | None = None,
 ) -> Comparison:
     """Ask several models the same; their answers stream side by side under a notebook's cell.
@@ -35,6 +36,7 @@ def compare(
         prompts: questions, or conversations that end with one.
         system_prompt: goes before each that has none.
         sampling: how answers are drawn; None leaves it to each model.
+        price: of the machine, for an hour, in any currency; tells what a million tokens cost.
         watcher: is shown the answers while they come; None chooses one for a notebook or none.
 
     Raises:
@@ -45,7 +47,7 @@ def compare(
     if len(set(models)) < len(models):
         raise InputError("A model is named twice; for the noise floor use `python -m eval`.")
     asked = tuple(_conversation(prompt, system_prompt) for prompt in prompts)
-    found = Comparison(tuple(models), asked)
+    found = Comparison(tuple(models), asked, price=price)
     shown = watcher or best_watcher()
     run = _Run(found, sampling or Sampling(), shared_models(), shown)
     shown.begin(found, run.stop)

@@ -14,7 +14,7 @@ import numpy
 from chatkit.engine import Engine, complete
 from chatkit.errors import EngineError, InputError
 from chatkit.evaluation.record import Run
-from chatkit.messages import user
+from chatkit.messages import Message, assistant, user
 from chatkit.prompt import build_prompt
 from chatkit.sampling import Sampling
 from chatkit.stats.ratings import cohen_kappa
@@ -139,6 +139,11 @@ async def judge_runs(judge: Engine, old: Run, new: Run, *, streams: int = 4) -> 
     return Judgement(judge.name, tuple(await asyncio.gather(*map(of, both))))
 
 
+def conversation_text(messages: Sequence[Message]) -> str:
+    """Write a conversation as a judge reads it."""
+    return "\n\n".join(f"[{one.role.capitalize()}]\n{one.content}" for one in messages)
+
+
 async def judge_pair(judge: Engine, sample: str, talk: str, old: str, new: str) -> Judged:
     """Let a model compare two answers, in both orders.
 
@@ -182,7 +187,7 @@ async def rubric_scores(
 
     async def of(sample: str) -> tuple[str, int | None]:
         answer = run.answers[sample, 0]
-        talk = _conversation(answer.asked, answer.said[:-1])
+        talk = conversation_text(_messages(answer.asked, answer.said[:-1]))
         asked = RUBRIC.format(rubric=rubric, conversation=talk, answer=answer.said[-1])
         async with free:
             found = _POINTS.findall(await _ask(judge, asked))
@@ -242,7 +247,7 @@ def win_rate_at_even_length(won: Sequence[float], longer: Sequence[int]) -> floa
 
 async def _judge_pair(judge: Engine, old: Run, new: Run, sample: str) -> Judged:
     before, now = old.answers[sample, 0], new.answers[sample, 0]
-    talk = _conversation(now.asked)
+    talk = conversation_text(_messages(now.asked))
     return await judge_pair(judge, sample, talk, _answers(before.said), _answers(now.said))
 
 
@@ -253,13 +258,12 @@ def _answers(said: Sequence[str]) -> str:
     return "\n\n".join(f"(to question {place})\n{text}" for place, text in enumerate(said, 1))
 
 
-def _conversation(asked: Sequence[str], said: Sequence[str] = ()) -> str:
-    lines = []
+def _messages(asked: Sequence[str], said: Sequence[str] = ()) -> list[Message]:
+    found = []
     for place, question in enumerate(asked):
-        lines.append(f"[User]\n{question}")
-        if place < len(said):
-            lines.append(f"[Assistant]\n{said[place]}")
-    return "\n\n".join(lines)
+        found.append(user(question))
+        found += map(assistant, said[place : place + 1])
+    return found
 
 
 async def _ask(judge: Engine, asked: str) -> str:

@@ -8,12 +8,21 @@ from sqlalchemy import Table, select, tuple_
 from chatkit.store.backup_file import BackupWriter, Manifest
 from chatkit.store.migrate import NEWEST
 from chatkit.store.opening import Store
-from chatkit.store.schema import answers, audit, conversations, feedback, heads, nodes, users
+from chatkit.store.schema import (
+    answers,
+    audit,
+    conversations,
+    feedback,
+    heads,
+    nodes,
+    users,
+    votes,
+)
 from chatkit.store.transaction import Transaction
 from chatkit.store.whole_file import whole_file
 
 # What is backed up, parents before children. Not: who is alive, and the index of words.
-TABLES = (users, conversations, nodes, answers, heads, feedback, audit)
+TABLES = (users, conversations, nodes, answers, heads, feedback, votes, audit)
 BATCH = 500
 
 

@@ -17,6 +17,7 @@ from chatkit.store.migrate import ready
 from chatkit.store.nodes import Nodes
 from chatkit.store.opinions import Opinions
 from chatkit.store.search import Search
+from chatkit.store.votes import Votes
 from chatkit.store.workers import Workers
 
 
@@ -32,6 +33,7 @@ class Store:
         copies: whole conversations, made from others.
         answers: how answers come about.
         opinions: feedback and preferences.
+        votes: which of two answers is better.
         search: finds messages by their words.
         audit: who did what to whose data.
         erasure: deletes for good.
@@ -45,6 +47,7 @@ class Store:
     copies: Copies
     answers: Answers
     opinions: Opinions
+    votes: Votes
     search: Search
     audit: Audit
     erasure: Erasure
@@ -103,6 +106,7 @@ def _store(database: Database, keys: Keys) -> Store:
         copies=Copies(database, conversations, nodes, audit),
         answers=Answers(database, keys),
         opinions=Opinions(database, keys),
+        votes=Votes(database, keys),
         search=Search(database, keys),
         audit=audit,
         erasure=Erasure(database, keys, audit),

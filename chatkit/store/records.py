@@ -159,6 +159,38 @@ class Feedback:
             raise InputError(f"A thumb is {self.thumb!r}; it is up, down or None.")
 
 
+@dataclass(frozen=True, slots=True)
+class VoteRecord:
+    """Which of two answers to the same prompt a person finds better.
+
+    Args:
+        prompt: what was asked, a conversation that ends with a question.
+        first: the name of a model.
+        second: of another.
+        first_answer: what the first said.
+        second_answer: what the second said.
+        won: 1 for the first, 0 for the second, a half for neither.
+        blind: whether the voter did not see the names.
+
+    Raises:
+        InputError: `won` is none of the three, or both are the same model.
+    """
+
+    prompt: tuple[Message, ...]
+    first: str
+    second: str
+    first_answer: str
+    second_answer: str
+    won: float
+    blind: bool
+
+    def __post_init__(self) -> None:
+        if self.won not in (0, 0.5, 1):
+            raise InputError(f"A vote is 1, 0 or 0.5, not {self.won}.")
+        if self.first == self.second:
+            raise InputError("A vote is on two models; name another one.")
+
+
 def message_to_text(message: Message) -> str:
     """Write a message, less its role, as the text that is sealed."""
     body: dict[str, Any] = {"content": message.content}

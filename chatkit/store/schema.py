@@ -133,6 +133,21 @@ feedback = Table(
     Index("feedback_of_user", "user_id"),
 )
 
+votes = Table(
+    "votes",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    # The names of the models; 1 when the first has won, 0 when the second has.
+    Column("first", Text, nullable=False),
+    Column("second", Text, nullable=False),
+    Column("won", Float(53), nullable=False),
+    Column("blind", Boolean, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created", Float(53), nullable=False),
+    Index("votes_of_user", "user_id", "created", "id"),
+)
+
 workers = Table(
     "workers",
     metadata,

@@ -16,7 +16,7 @@ from chatkit.store.audit import Verdict
 from chatkit.store.keys import own_name
 from chatkit.store.opening import Store
 from chatkit.store.records import message_from_text, settings_from_text
-from chatkit.store.schema import answers, conversations, feedback, heads, nodes, users
+from chatkit.store.schema import answers, conversations, feedback, heads, nodes, users, votes
 from chatkit.store.transaction import Transaction
 
 BATCH = 500
@@ -77,6 +77,7 @@ class _Walk:
         await self._nodes()
         await self._answers()
         await self._feedback()
+        await self._votes()
         await self._heads()
         erased = await self._store.keys.erased()
         for id, owner in self._keyless.items():
@@ -88,9 +89,8 @@ class _Walk:
         async for rows in self._batches(users, select(users)):
             for row in rows:
                 if row.sealed_preferences is not None:
-                    own = own_name(row.id)
-                    seal = (await self._store.keys.alive(row.id, [own])).get(own)
                     about = f"preferences:{row.id}"
+                    seal = await self._own_seal(row.id)
                     self._open(seal, row.sealed_preferences, about, json.loads)
 
     async def _conversations(self) -> None:
@@ -143,6 +143,16 @@ class _Walk:
             for row in rows:
                 seal = seals.get(row.conversation_id)
                 self._open(seal, row.sealed, f"feedback:{row.node_id}", json.loads)
+
+    async def _votes(self) -> None:
+        async for rows in self._batches(votes, select(votes)):
+            for row in rows:
+                seal = await self._own_seal(row.user_id)
+                self._open(seal, row.sealed, f"vote:{row.id}", json.loads)
+
+    async def _own_seal(self, user: str) -> Seal | None:
+        own = own_name(user)
+        return (await self._store.keys.alive(user, [own])).get(own)
 
     async def _heads(self) -> None:
         same = and_(

@@ -2,8 +2,8 @@
 
 import time
 
+from chatkit.markdown import GrowingMarkdown
 from chatkit.ui.bubble import Bubble
-from chatkit.ui.markdown import GrowingMarkdown
 from chatkit.ui.screen import Screen
 
 SECONDS_BETWEEN_UPDATES = 0.05

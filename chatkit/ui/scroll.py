@@ -7,11 +7,11 @@ from typing import Any
 
 from chatkit.chat import ChatService
 from chatkit.errors import ChatkitError
+from chatkit.markdown import to_html
 from chatkit.shelf import Page, Shown
 from chatkit.store.records import ConversationRecord
 from chatkit.ui.bubble import Bubble, bubble_of, left_out
 from chatkit.ui.follower import Follower
-from chatkit.ui.markdown import to_html
 from chatkit.ui.screen import Screen, View
 
 MESSAGES = 30
