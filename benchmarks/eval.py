@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from chatkit.engines.opening import open_engine
-from chatkit.evaluation.running import Asking, evaluate
+from chatkit.evaluation.answering import EngineAnswering
+from chatkit.evaluation.running import evaluate
 from chatkit.evaluation.suite import read_suite
 from chatkit.loading.bases import find_base
 
@@ -129,7 +130,9 @@ def _generation(folder: Path) -> str:
     questions = read_suite(folder / "writing.yaml")
     engine = open_engine("smollm2-135m")
     began = time.perf_counter()
-    run_ = asyncio.run(evaluate(questions, "ours", engine, folder / "run", Asking()))
+    run_ = asyncio.run(
+        evaluate(questions, "smollm2-135m", EngineAnswering(questions, engine), folder / "run")
+    )
     ours = time.perf_counter() - began
     asyncio.run(engine.close())
     loop = _generate_loop([row["prompt"] for row in rows])

@@ -1,6 +1,7 @@
 """`python -m eval drift`: what quantisation changes, and a gate on it."""
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +33,7 @@ def drift(
 ) -> None:
     """Compare a quantised model with its reference along the reference's answers.
 
-    Exit 0 when it is near enough, 1 when it is not.
+    Exit 0 when it is near enough, 1 when it is not. The catalogue shows what was found.
 
     Examples:
 
@@ -40,6 +41,7 @@ def drift(
     """
     from chatkit.background import wait_for
     from chatkit.engines.opening import open_engine
+    from chatkit.evaluation.measured import MeasuredDrift, note_drift
     from chatkit.evaluation.quantisation import measure_drift
 
     asked = list(PROMPTS) if prompts is None else _lines(prompts)
@@ -49,12 +51,23 @@ def drift(
     finally:
         wait_for(engine.close())
         wait_for(reference.close())
+    today = datetime.now(UTC).date().isoformat()
+    figures = (len(asked), found.steps, found.agreement, found.divergence, today)
+    kept = note_drift(MeasuredDrift(model, against, *figures))
     near = found.agreement >= agreement and found.divergence <= divergence
     typer.echo(
         f"{'Near enough' if near else 'Too far'}: {found.agreement:.1%} of {found.steps} tokens "
         f"agree (at least {agreement:.1%}), divergence {found.divergence:.4f} nat (at most "
         f"{divergence:g}), {found.worst:.3f} at worst."
     )
+    if found.perplexities is not None:
+        reference_sees, model_sees = found.perplexities
+        typer.echo(
+            f"Perplexity of the reference's answers: {reference_sees:.3f} in its own eyes, "
+            f"{model_sees:.3f} in the other's."
+        )
+    if kept:
+        typer.echo("Kept for `python -m chatkit models`.")
     sys.exit(0 if near else 1)
 
 

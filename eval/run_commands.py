@@ -2,9 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from chatkit.evaluation.launched import Launch
+    from chatkit.evaluation.record import Run
+    from chatkit.evaluation.running import Asking
+    from chatkit.evaluation.suite import Questions
 
 SUITES = Path(__file__).parent / "suites"
 
@@ -41,42 +47,103 @@ def run(
         int, typer.Option(min=1, help="Ask each so often; 2 tells the noise floor.")
     ] = 1,
     streams: Annotated[int, typer.Option(min=1, help="Samples asked at once.")] = 8,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Spread samples over this Ray cluster; `local` begins one here."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Engines on the cluster.")] = 2,
     out: Annotated[Path, typer.Option(help="Folder of the runs; a stopped one goes on.")] = Path(
         "runs"
     ),
 ) -> None:
     """Ask models the questions of a suite, and keep every answer.
 
+    Outgrowing one process: `accelerate launch -m eval run …` has an engine on each GPU, `--ray` an
+    engine on each worker of a cluster; the numbers stay the same.
+
     Examples:
 
       python -m eval run instructions --model smollm2-135m
 
       python -m eval run my-suite.yaml --model smollm2-135m --model out/json-answers --passes 2
+
+      python -m eval run my-suite.yaml --model smollm2-1.7b --ray local --workers 2
     """
     from chatkit.background import wait_for
-    from chatkit.engines.opening import open_engine
-    from chatkit.evaluation.report import markdown, report_of
-    from chatkit.evaluation.running import Asking, evaluate
+    from chatkit.evaluation.launched import find_launch, take_one_device
+    from chatkit.evaluation.running import Asking
     from chatkit.evaluation.suite import find_suite, read_suite
 
+    launch = find_launch()
+    if launch is not None:
+        take_one_device()
     questions = read_suite(find_suite(suite, SUITES), limit=limit, seed=seed)
-    runs = []
+    asking, runs = Asking(passes, streams), []
     for name in model:
-        engine = open_engine(name)
         folder = out / folder_name(questions.suite.name, name)
-        typer.echo(f"{name} on {questions.suite.name}, into {folder}", err=True)
-        work = evaluate(
-            questions,
-            name,
-            engine,
-            folder,
-            Asking(passes, streams),
-            say=lambda line: typer.echo(line, err=True),
-        )
-        try:
-            runs.append(wait_for(work))
-        finally:
-            wait_for(engine.close())
+        _say(f"{name} on {questions.suite.name}, into {folder}")
+        if ray is not None:
+            work = _on_cluster(questions, name, folder, asking, ray, workers)
+        elif launch is not None:
+            work = _shared(launch, questions, name, folder, asking)
+        else:
+            work = _here(questions, name, folder, asking)
+        runs.append(wait_for(work))
+    if launch is None or launch.rank == 0:
+        _tell(runs)
+
+
+async def _here(questions: "Questions", model: str, folder: Path, asking: "Asking") -> "Run":
+    from chatkit.engines.opening import open_engine
+    from chatkit.evaluation.answering import EngineAnswering
+    from chatkit.evaluation.running import evaluate
+
+    engine = open_engine(model)
+    try:
+        answering = EngineAnswering(questions, engine)
+        return await evaluate(questions, model, answering, folder, asking, _say)
+    finally:
+        await engine.close()
+
+
+async def _shared(
+    launch: "Launch", questions: "Questions", model: str, folder: Path, asking: "Asking"
+) -> "Run":
+    from chatkit.engines.opening import open_engine
+    from chatkit.evaluation.answering import EngineAnswering
+    from chatkit.evaluation.launched import evaluate_share
+
+    engine = open_engine(model)
+    try:
+        answering = EngineAnswering(questions, engine)
+        return await evaluate_share(launch, questions, model, answering, folder, asking, _say)
+    finally:
+        await engine.close()
+
+
+async def _on_cluster(
+    questions: "Questions", model: str, folder: Path, asking: "Asking", address: str, workers: int
+) -> "Run":
+    from importlib.util import find_spec
+
+    from chatkit.errors import MissingExtra
+    from chatkit.evaluation.running import Asking, evaluate
+    from chatkit.evaluation.spreading import spread
+
+    if find_spec("ray") is None:
+        raise MissingExtra("This needs Ray; run `pip install 'chatkit-lab[ray]'`.")
+    all_streams = Asking(asking.passes, asking.streams * workers)
+    async with spread(questions, model, address, workers, asking.streams) as answering:
+        return await evaluate(questions, model, answering, folder, all_streams, _say)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _tell(runs: "list[Run]") -> None:
+    from chatkit.evaluation.report import markdown, report_of
+
     for made in runs:
         typer.echo(markdown(report_of([made])).rstrip())
         typer.echo(str(made.folder))

@@ -51,7 +51,7 @@ def test_json_is_every_row_with_engines_and_what_is_pulled(home: Path) -> None:
 
 def test_a_row_of_the_json_makes_the_entry_again(home: Path) -> None:
     for row in json.loads(shown("--json")):
-        del row["engines"], row["pulled"]
+        del row["engines"], row["pulled"], row["drift"]
         assert Entry.model_validate(row) == find(row["name"])
 
 
@@ -63,7 +63,7 @@ def test_in_a_pipe_the_table_has_one_whole_line_per_model(home: Path) -> None:
 
     assert list(cells) == NAMES
     assert re.split(r"\s{2,}", cells["phi-4"].strip()) == (
-        ["phi-4", "15B", "16K", "MIT", "yes", "-", "llamacpp, transformers", "pulled"]
+        ["phi-4", "15B", "16K", "MIT", "yes", "-", "llamacpp, transformers", "pulled", "-"]
     )
 
 

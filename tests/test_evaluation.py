@@ -10,13 +10,15 @@ import pytest
 
 from chatkit.background import wait_for
 from chatkit.engines.scripted import Script, ScriptedEngine
-from chatkit.errors import InputError, Unsupported
+from chatkit.errors import InputError, NotPulled, Unsupported
+from chatkit.evaluation.answering import EngineAnswering
 from chatkit.evaluation.comparing import compare_runs, noise_floor
 from chatkit.evaluation.gate import Outcome, Policy, judge_gate
 from chatkit.evaluation.record import ANSWERS, Run, read_run
 from chatkit.evaluation.report import markdown, report_of, write_html
 from chatkit.evaluation.running import PATIENCE, Asking, evaluate
 from chatkit.evaluation.suite import Questions, find_suite, read_suite
+from chatkit.evaluation.weights import weights_of
 
 SUITES = Path(__file__).parent.parent / "eval" / "suites"
 COUNT = 60
@@ -54,7 +56,9 @@ def run(
     **script: Any,
 ) -> Run:
     engine = ScriptedEngine(Script(answer=answer, **script))
-    return wait_for(evaluate(questions, folder.name, engine, folder, asking))
+    answering = EngineAnswering(questions, engine)
+    model = f"scripted:{folder.name.removeprefix('scripted:')}"
+    return wait_for(evaluate(questions, model, answering, folder, asking))
 
 
 # Suites
@@ -278,6 +282,38 @@ def test_a_better_model_passes_where_a_gain_is_asked_for(tmp_path: Path) -> None
     assert judge_gate(compare_runs(old, new), Policy(gain=0.2)).outcome == Outcome.PASS
 
 
+def test_a_gain_must_be_above_what_a_model_differs_from_itself(tmp_path: Path) -> None:
+    questions, seen = suite(tmp_path), set[str]()
+
+    def learning(question: str) -> str:
+        """Know a half when first asked, and three quarters when asked again."""
+        again = question in seen
+        seen.add(question)
+        return wrong_below(15 if again else 30)(question)
+
+    old, new = run(questions, tmp_path / "old", learning), run(questions, tmp_path / "new")
+    gained = compare_runs(old, new)
+    assert judge_gate(gained, Policy(gain=0.15)).outcome == Outcome.NOT_ENOUGH
+    quiet = replace(gained, floors={"new": noise_floor(new)})
+    assert judge_gate(quiet, Policy(gain=0.15)).outcome == Outcome.PASS
+
+
+def test_a_run_tells_which_weights_it_measured(
+    tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.gguf").write_bytes(b"one")
+    (tmp_path / "b.gguf").write_bytes(b"two")
+    first, second = (weights_of(str(tmp_path / name)) for name in ("a.gguf", "b.gguf"))
+    assert first and second and first != second
+    assert weights_of("scripted:") is None
+    with pytest.raises(NotPulled, match="pull it first"):
+        weights_of("smollm2-135m")
+    run(suite(tmp_path / "s"), tmp_path / "run")
+    monkeypatch.setattr("chatkit.evaluation.running.weights_of", lambda model: "others")
+    with pytest.raises(InputError, match="its weights is None, and this one's others"):
+        run(suite(tmp_path / "s"), tmp_path / "run")
+
+
 def test_the_gate_wants_whole_runs_and_a_noise_floor(tmp_path: Path) -> None:
     questions = suite(tmp_path)
     old = run(questions, tmp_path / "old", asking=Asking())
@@ -323,4 +359,4 @@ def test_the_report_has_the_verdict_first_and_what_was_said_as_text(tmp_path: Pa
 
 def test_a_report_of_one_run_tells_its_score(tmp_path: Path) -> None:
     made = run(suite(tmp_path), tmp_path / "run", wrong_below(30))
-    assert report_of([made]).headline.startswith("run scores 50.0%")
+    assert report_of([made]).headline.startswith("scripted:run scores 50.0%")

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
+from wire_server import wire_server
 
+from chatkit.background import wait_for
+from chatkit.engines.opening import open_engine
 from chatkit.engines.scripted import Script, ScriptedEngine
 from chatkit.engines.transformers import TransformersEngine
 from chatkit.errors import InputError, Unsupported
@@ -91,6 +94,22 @@ def test_the_numbers_are_those_of_its_own_backend(
         for mine, other in zip(ours["samples"][name], wanted["samples"][name], strict=True):
             likelihoods = [float(one[0][0]) for one in mine["resps"]]
             assert likelihoods == pytest.approx([one[0][0] for one in other["resps"]], abs=1e-3)
+
+
+def test_a_server_that_tells_likelihoods_gives_the_same_numbers(
+    transformers: TransformersEngine, model_home: Path, tasks: Path
+) -> None:
+    with wire_server(transformers) as server:
+        engine = open_engine(f"tgi:{server.url}#smollm2-135m@transformers")
+        there = run_tasks(engine, ["places"], include=tasks, limit=4)
+        wait_for(engine.close())
+    here = run_tasks(transformers, ["places"], include=tasks, limit=4)
+    for mine, other in zip(there["samples"]["places"], here["samples"]["places"], strict=True):
+        told, wanted = ([one[0] for one in each["resps"]] for each in (mine, other))
+        assert [float(one[0]) for one in told] == pytest.approx(
+            [float(one[0]) for one in wanted], abs=1e-2
+        )
+        assert [one[1] for one in told] == [one[1] for one in wanted]
 
 
 def test_what_is_written_ends_at_the_stop(tasks: Path) -> None:

@@ -11,11 +11,13 @@ import pytest
 from matplotlib.patches import Rectangle
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+from pandas import read_parquet
 from rich.console import Console
 from rich.text import Text
 
 from chatkit.catalogue import catalogue, find
 from chatkit.errors import UnknownModel
+from chatkit.evaluation.record import read_run
 from chatkit.hardware import named_hardware
 from chatkit.memory import verdict
 from chatkit.sampling import Sampling
@@ -387,3 +389,24 @@ def test_models_are_compared_side_by_side(default_model_home: Path) -> None:
     assert "Apache-2.0" in criteria
     assert shown(notebook, "criteria.plot()", "image/png")
     assert printed(notebook, "compared.save(").startswith("True")
+
+
+# 06_evaluate
+
+
+def test_models_are_evaluated_and_gated(default_model_home: Path, tmp_path: Path) -> None:
+    parameters = (
+        'OLD = "smollm2-135m"\nNEW = "smollm2-135m-q4"\nSUITES = ["format"]\nSAMPLES = 3\n'
+        f'TOKENS_OF_DRIFT = 4\nRUNS = "{tmp_path}"'
+    )
+    notebook = run("06_evaluate.ipynb", default_model_home, parameters)
+    assert printed(notebook, "judge_gate(").startswith("format: Not enough evidence.")
+    assert "of 12 tokens agree" in printed(notebook, "measure_drift(")
+    (table,) = shown(notebook, "visible_gain(", "text/html")
+    assert "8%" in table
+    (report,) = shown(notebook, "write_html(", "text/markdown")
+    assert "| smollm2-135m-q4 | format |" in report
+    assert (tmp_path / "format.html").exists()
+    kept = read_run(tmp_path / "format--smollm2-135m").frame
+    kept.to_parquet(tmp_path / "answers.parquet")
+    assert len(read_parquet(tmp_path / "answers.parquet")) == 6

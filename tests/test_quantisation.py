@@ -2,15 +2,20 @@
 
 import asyncio
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from command import ran
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chatkit.engine import Chance
 from chatkit.engines.llamacpp import LlamaCppEngine
 from chatkit.engines.scripted import ScriptedEngine
+from chatkit.engines.transformers import TransformersEngine
 from chatkit.errors import InputError
+from chatkit.evaluation.measured import MeasuredDrift, note_drift, read_drift
 from chatkit.evaluation.quantisation import divergence, measure_drift
 
 PROMPTS = ["What is a tide?", "Name three fruits."]
@@ -53,6 +58,43 @@ def test_four_bits_are_further_away_than_the_model_itself(
         assert four.steps == same.steps and four.worst >= four.divergence
 
     asyncio.run(measured())
+
+
+@pytest.mark.model
+def test_where_both_score_text_the_perplexities_stand_beside_it(
+    transformers: TransformersEngine, llamacpp: LlamaCppEngine
+) -> None:
+    async def measured() -> None:
+        found = await measure_drift(transformers, transformers, PROMPTS, tokens=6)
+        assert found.perplexities is not None
+        own, other = found.perplexities
+        # Greedy answers are likely in the eyes of who wrote them.
+        assert 1 <= own < 5 and own == pytest.approx(other)
+        assert (await measure_drift(transformers, llamacpp, PROMPTS, tokens=6)).perplexities is None
+
+    asyncio.run(measured())
+
+
+FOUND = MeasuredDrift("smollm2-135m-q4", "smollm2-135m", 2, 24, 0.9, 0.02, "2026-01-01")
+
+
+def test_what_was_measured_stands_in_the_catalogue(own_home: Path) -> None:
+    (own_home / "models" / "smollm2-135m-q4").mkdir(parents=True)
+    assert note_drift(FOUND) and read_drift("smollm2-135m-q4") == FOUND
+    (row,) = [line for line in ran("models").splitlines() if line.startswith("smollm2-135m-q4 ")]
+    assert row.split()[-2:] == ["0.020", "nat"]
+
+
+@pytest.mark.parametrize("model", ["scripted:", "smollm2-135m-q4", "openai:http://host/name"])
+def test_what_has_no_folder_here_is_not_kept(own_home: Path, model: str) -> None:
+    assert not note_drift(replace(FOUND, model=model))
+
+
+def test_a_spoiled_measurement_is_none(own_home: Path) -> None:
+    folder = own_home / "models" / "smollm2-135m-q4"
+    folder.mkdir(parents=True)
+    (folder / "drift.json").write_text("{")
+    assert read_drift("smollm2-135m-q4") is None
 
 
 def test_another_template_is_refused() -> None:

@@ -13,6 +13,24 @@ from chatkit.scorers.talking import talk_scorer
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 
 
+def test_an_installed_package_brings_scorers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shouts.py").write_text(
+        "def make(least=1):\n    return lambda asked, said, wanted: said.count('!') >= least\n"
+    )
+    there = tmp_path / "shouts-1.dist-info"
+    there.mkdir()
+    (there / "METADATA").write_text("Name: shouts\nVersion: 1\n")
+    (there / "entry_points.txt").write_text(
+        "[chatkit.scorers]\nshouts = shouts:make\nbroken = nowhere:make\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert scorer_of({"kind": "shouts", "least": 2})("q", "oh!!", None)
+    with pytest.raises(InputError, match="nowhere:make fails"):
+        scorer_of({"kind": "broken"})
+
+
 @pytest.mark.parametrize(
     ("said", "answer", "reference", "value"),
     [

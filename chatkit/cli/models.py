@@ -1,6 +1,7 @@
 """`python -m chatkit models`: what the catalogue knows, and what is on this machine."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from json import dumps
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from chatkit.catalogue import Entry
+    from chatkit.evaluation.measured import MeasuredDrift
 
 # Wider than any table: in a pipe nothing is cut, where Rich would fold at 80 columns.
 _UNLIMITED = 1_000
@@ -23,6 +25,8 @@ def models(
     ] = False,
 ) -> None:
     """List the catalogue: size, context, licence, engines, and what is pulled already.
+
+    Drift is how far `python -m eval drift` found a model from its reference precision.
 
     Example: python -m chatkit models --json
     """
@@ -61,6 +65,17 @@ def _is_pulled(entry: "Entry") -> bool:
     return (settings().models / entry.name / "pulled.json").is_file()
 
 
+def _drift(entry: "Entry") -> "MeasuredDrift | None":
+    from chatkit.evaluation.measured import read_drift
+
+    return read_drift(entry.name)
+
+
+def _drift_text(entry: "Entry") -> str:
+    found = _drift(entry)
+    return f"{found.divergence:.3f} nat" if found else "-"
+
+
 _COLUMNS = (
     _Column("name", lambda entry: entry.name),
     _Column("size", lambda entry: count_text(entry.parameters), numeric=True),
@@ -70,6 +85,7 @@ _COLUMNS = (
     _Column("gated", lambda entry: "gated" if entry.gated else "-"),
     _Column("engines", lambda entry: ", ".join(entry.engines), wide_only=True),
     _Column("pulled", lambda entry: "pulled" if _is_pulled(entry) else "-"),
+    _Column("drift", lambda entry: _drift_text(entry), numeric=True, wide_only=True),
 )
 
 
@@ -78,6 +94,7 @@ def _fields(entry: "Entry") -> dict[str, Any]:
         **entry.model_dump(mode="json"),
         "engines": entry.engines,
         "pulled": _is_pulled(entry),
+        "drift": asdict(drift) if (drift := _drift(entry)) else None,
     }
 
 

@@ -26,6 +26,8 @@ QUALITIES = {
     "reasoning": "reasoning",
     "knowledge": "knowledge",
 }
+# Questions with choices need an engine that tells likelihoods.
+SCORED = {"knowledge": "@transformers"}
 NAMES = (*QUALITIES, "speed", "memory", "licence")
 _LICENCES = {"yes": 1.0, "conditions": 0.5, "no": 0.0}
 
@@ -115,10 +117,7 @@ def weigh(comparison: Comparison, runs: Path) -> Criteria:
     known = [each["memory (MB)"] for each in figures.values() if each["memory (MB)"]]
     cells: dict[str, dict[str, Cell]] = {}
     for model in comparison.models:
-        cells[model] = {
-            name: _quality(model, suite, found.get((suite, model)))
-            for name, suite in QUALITIES.items()
-        }
+        cells[model] = {name: _quality(model, suite, found) for name, suite in QUALITIES.items()}
         speed, memory = figures[model]["tokens/s"], figures[model]["memory (MB)"]
         cells[model] |= {
             "speed": _measured(f"{speed:g} tokens/s", speed, speed / (fastest or 1)),
@@ -142,9 +141,11 @@ def _runs(folder: Path) -> dict[tuple[str, str], Run]:
     return found
 
 
-def _quality(model: str, suite: str, run: Run | None) -> Cell:
+def _quality(model: str, suite: str, runs: Mapping[tuple[str, str], Run]) -> Cell:
+    needed = model if "@" in model or ":" in model else model + SCORED.get(suite, "")
+    run = runs.get((suite, model)) or runs.get((suite, needed))
     if run is None:
-        return Cell("–", None, f"python -m eval run {suite} --model {model}")
+        return Cell("–", None, f"python -m eval run {suite} --model {needed}")
     scores = list(run.scores.values())
     page = run.folder / "report.html"
     write_html(report_of([run]), page)

@@ -39,7 +39,8 @@ def write_page(table: str, path: Path) -> None:
     """Write a table as a page of its own."""
     page = (
         "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' "
-        f"content='width=device-width'><title>Comparison</title><body style='font-family: system-ui, sans-serif'>{table}</body></html>"
+        "content='width=device-width'><title>Comparison</title>"
+        f"<body style='font-family: system-ui, sans-serif'>{table}</body></html>"
     )
     path.write_text(page, "utf-8")
 

@@ -20,7 +20,8 @@ class Policy(Options):
     Args:
         alpha: how often a model that is too much worse may pass.
         margin: how much of the mean score it may lose.
-        gain: how much it must gain; None asks for no gain.
+        gain: how much it must gain, beyond what a model differs from itself when it is asked
+            again; None asks for no gain.
         pairs: the fewest samples that decide anything.
         slice_margin: how much it may lose in a slice; None looks at no slices.
         noise_floor: whether one of the models must have been asked twice.
@@ -82,13 +83,12 @@ def judge_gate(comparison: Comparison, policy: Policy) -> Verdict:
         return Verdict(Outcome.NOT_ENOUGH, tuple(lacking))
     if failed := _failed_slices(comparison, policy):
         return Verdict(Outcome.FAIL, tuple(failed))
-    allowed = policy.margin if policy.gain is None else -policy.gain
-    wanted = (
-        f"no more than {policy.margin:.1%} worse"
-        if policy.gain is None
-        else f"more than {policy.gain:.1%} better"
-    )
-    gain = comparison.gain
+    gain, allowed = comparison.gain, policy.margin
+    wanted = f"no more than {policy.margin:.1%} worse"
+    if policy.gain is not None:
+        noise = max((abs(one.difference.value) for one in comparison.floors.values()), default=0.0)
+        allowed = -(policy.gain + noise)
+        wanted = f"more than {policy.gain:.1%} better and above a noise floor of {noise:.1%}"
     said = (
         f"mean difference {gain.value:+.1%} "
         f"[{gain.low:+.1%}, {gain.high:+.1%}] over {gain.pairs} pairs"

@@ -5,6 +5,7 @@ Numbers are those of its own transformers backend; what differs is that every to
 
 import asyncio
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -97,17 +98,45 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         self, requests: Sequence[tuple[tuple[str, str], list[int], list[int]]], **options: Any
     ) -> list[tuple[float, bool]]:
         engine = self._engine
-        if not isinstance(engine, TransformersEngine):
-            raise Unsupported(
-                f"{engine.name} gives no likelihoods of given text; use a model with @transformers."
-            )
+        if isinstance(engine, TransformersEngine):
+            # Of the last token only its likelihood counts, so it needs no room.
+            found = wait_for(engine.score_ids(self._wanted(requests, self.max_length + 1)))
+            return [(one.logprob, one.greedy) for one in found]
+        # Servers write a token after what they read.
+        return wait_for(self._ask_likelihoods(self._wanted(requests, self.max_length - 1)))
+
+    def _wanted(
+        self, requests: Sequence[tuple[tuple[str, str], list[int], list[int]]], room: int
+    ) -> list[Continuation]:
         wanted = []
         for _, context, added in requests:
             # The oldest tokens of what is too long are left out, as lm-eval's own backend does.
-            kept = [*context, *added][-(self.max_length + 1) :]
+            kept = [*context, *added][-room:]
             wanted.append(Continuation(tuple(kept[: -len(added)]), tuple(added)))
-        found = wait_for(engine.score_ids(wanted))
-        return [(one.logprob, one.greedy) for one in found]
+        return wanted
+
+    async def _ask_likelihoods(self, wanted: Sequence[Continuation]) -> list[tuple[float, bool]]:
+        """Ask a server for each text's likelihood, several at once."""
+        free = asyncio.Semaphore(self._streams)
+
+        async def of(one: Continuation) -> tuple[float, bool]:
+            async with free:
+                told = await self._engine.prompt_logprobs(self._plain((*one.prompt, *one.added)))
+                chances = [chance or 0.0 for chance in told[len(one.prompt) :]]
+                # What is likelier than all others together is the likeliest.
+                greedy = all(math.exp(chance) > 0.5 for chance in chances)
+                return sum(chances), greedy or await self._is_greedy(one)
+
+        return list(await asyncio.gather(*map(of, wanted)))
+
+    async def _is_greedy(self, one: Continuation) -> bool:
+        """Let the engine write, and look whether it writes just this."""
+        sampling = Sampling(temperature=0, max_tokens=len(one.added), repetition_penalty=1.0)
+        said, _ = await complete(self._engine, self._plain(one.prompt), sampling)
+        return said == self._tokenizer.decode(one.added)
+
+    def _plain(self, ids: tuple[int, ...]) -> Prompt:
+        return Prompt(ids, self._tokenizer.decode(ids), (), "")
 
     async def _write(self, asked: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
         free = asyncio.Semaphore(self._streams)
@@ -130,7 +159,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         if len(prompt.ids) <= room:
             return prompt
         kept = prompt.ids[-room:]
-        return Prompt(kept, self._tokenizer.decode(kept), (), "")
+        return self._plain(kept)
 
     def _special(self, text: str | None) -> int:
         if text is None:

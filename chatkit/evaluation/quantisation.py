@@ -1,7 +1,8 @@
 """What quantisation changes: a model beside its reference precision, token by token.
 
 Along the reference's own greedy answers the other model is asked for one token at a time. That
-needs the likeliest tokens only, so engines that score no text can be measured too.
+needs the likeliest tokens only, so engines that score no text can be measured too. Where both score
+text, the perplexity of those answers stands beside it.
 """
 
 import math
@@ -29,12 +30,15 @@ class Drift:
         divergence: the mean Kullback-Leibler divergence in nats, of the reference's likeliest
             tokens with all others taken as one; the true one is no smaller.
         worst: the largest divergence of a step.
+        perplexities: of the reference's answers, in its own eyes and in the other's; None where
+            an engine scores no text.
     """
 
     steps: int
     agreement: float
     divergence: float
     worst: float
+    perplexities: tuple[float, float] | None = None
 
 
 async def measure_drift(
@@ -62,15 +66,18 @@ async def measure_drift(
         )
     agreed: list[bool] = []
     divergences: list[float] = []
+    answers: list[tuple[Prompt, tuple[int, ...]]] = []
     for text in prompts:
         prompt = build_prompt(reference.template, [user(text)])
         answer = await _written(reference, prompt, tokens)
+        answers.append((prompt, tuple(token.id for token in answer)))
         for place, token in enumerate(answer):
             before = tuple(one.id for one in answer[:place])
             (other,) = await _written(model, _continued(prompt, before), 1)
             agreed.append(other.likeliest[0].id == token.likeliest[0].id)
             divergences.append(divergence(token.likeliest, other.likeliest))
-    return Drift(len(agreed), fmean(agreed), fmean(divergences), max(divergences))
+    perplexities = await _perplexities((reference, model), answers)
+    return Drift(len(agreed), fmean(agreed), fmean(divergences), max(divergences), perplexities)
 
 
 def divergence(wanted: Sequence[Chance], found: Sequence[Chance]) -> float:
@@ -86,6 +93,24 @@ def divergence(wanted: Sequence[Chance], found: Sequence[Chance]) -> float:
     rest = [max(_TINY, 1 - sum(side)) for side in zip(*pairs, strict=True)]
     pairs.append((rest[0], rest[1]))
     return max(0.0, sum(p * math.log(p / max(q, _TINY)) for p, q in pairs if p > 0))
+
+
+async def _perplexities(
+    engines: tuple[Engine, Engine], answers: Sequence[tuple[Prompt, tuple[int, ...]]]
+) -> tuple[float, float] | None:
+    try:
+        first, second = [await _perplexity(engine, answers) for engine in engines]
+    except Unsupported:
+        return None
+    return first, second
+
+
+async def _perplexity(engine: Engine, answers: Sequence[tuple[Prompt, tuple[int, ...]]]) -> float:
+    told: list[float] = []
+    for prompt, ids in answers:
+        chances = await engine.prompt_logprobs(_continued(prompt, ids))
+        told += [chance or 0.0 for chance in chances[len(prompt.ids) :]]
+    return math.exp(-fmean(told))
 
 
 async def _written(engine: Engine, prompt: Prompt, tokens: int) -> list[WrittenToken]:

@@ -4,10 +4,13 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from chatkit.errors import InputError
 from chatkit.store.whole_file import whole_file
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 VERSION = 1
 RECORD, ANSWERS = "run.json", "answers.jsonl"
@@ -60,6 +63,7 @@ class Record:
         identity: the hash of its questions.
         model: the model's name, as it was asked for.
         engine: the engine's name.
+        weights: a signature of the model's weights; None where a server has them.
         template: the identity of the template that rendered the prompts.
         sampling: how answers were drawn.
         samples: how many there are.
@@ -73,6 +77,7 @@ class Record:
     identity: str
     model: str
     engine: str
+    weights: str | None
     template: str
     sampling: Mapping[str, Any]
     samples: int
@@ -104,6 +109,17 @@ class Run:
             if answer.score is not None:
                 found.setdefault(answer.sample, []).append(answer.score)
         return {sample: sum(scores) / len(scores) for sample, scores in found.items()}
+
+    @property
+    def frame(self) -> "DataFrame":
+        """All answers, one row each; `frame.to_parquet(path)` writes them for other tools."""
+        from pandas import DataFrame
+
+        rows = [asdict(answer) for answer in self.answers.values()]
+        for row in rows:
+            for kind in ("slices", "talk"):
+                row |= {f"{kind}: {name}": value for name, value in row.pop(kind).items()}
+        return DataFrame(rows)
 
     @property
     def failed(self) -> list[Answer]:
@@ -138,11 +154,11 @@ def read_run(folder: Path) -> Run:
         record = Record(**said)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{folder} holds no run ({error}); give a folder of one.") from None
-    answers = {(one.sample, one.turn): one for one in _read_answers(folder / ANSWERS)}
+    answers = {(one.sample, one.turn): one for one in read_answers(folder / ANSWERS)}
     return Run(folder, record, answers)
 
 
-def _read_answers(path: Path) -> Iterator[Answer]:
+def read_answers(path: Path) -> Iterator[Answer]:
     """Read answers; a line that a crash cut off is as if it was never asked."""
     if not path.exists():
         return

@@ -157,6 +157,7 @@ def write_html(report: Report, path: Path) -> None:
     text = template.render(
         report=report,
         percent=percent,
+        memory_text=memory_text,
         bars=list(_bars(report)),
         lineage=[json.dumps(row.run.record.made, indent=2, sort_keys=True) for row in report.rows],
     )
@@ -166,8 +167,8 @@ def write_html(report: Report, path: Path) -> None:
 def markdown(report: Report) -> str:
     """Write the same for a pull request or a wiki."""
     lines = [f"# {report.headline}", ""]
-    lines += ["| model | suite | score | samples | failed | tokens/s | first token | floor |"]
-    lines += ["|---|---|---|---|---|---|---|---|"]
+    columns = "model, suite, score, samples, failed, tokens/s, first token, memory, floor"
+    lines += [f"| {columns.replace(', ', ' | ')} |", "|---" * len(columns.split(", ")) + "|"]
     for row in report.rows:
         record = row.run.record
         cells = [
@@ -178,6 +179,7 @@ def markdown(report: Report) -> str:
             str(row.failed),
             f"{row.tokens_per_second:.0f}",
             f"{row.first_token_seconds:.2f} s",
+            memory_text(row),
             "not measured" if row.floor is None else f"{row.floor:.1%}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
@@ -188,6 +190,12 @@ def markdown(report: Report) -> str:
         for label, gain in report.comparison.slices.items():
             lines.append(f"| {label} | {_signed(gain)} | {gain.pairs} |")
     return "\n".join(lines) + "\n"
+
+
+def memory_text(row: Row) -> str:
+    """Write the memory that a run's engine held; servers do not tell theirs."""
+    memory = row.run.record.made.get("memory_bytes")
+    return f"{memory / 1e6:,.0f} MB" if memory else "not told"
 
 
 def _row(run: Run) -> Row:

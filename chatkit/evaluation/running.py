@@ -1,18 +1,16 @@
 """Asks a model the questions of a suite, several at once, and keeps every answer."""
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from chatkit.engine import Delta, Engine, complete
-from chatkit.errors import EngineError, InputError
+from chatkit.errors import InputError
+from chatkit.evaluation.answering import Answering, Asked
 from chatkit.evaluation.record import (
     ANSWERS,
     RECORD,
-    Answer,
     AnswerLog,
     Record,
     Run,
@@ -20,11 +18,8 @@ from chatkit.evaluation.record import (
     write_record,
 )
 from chatkit.evaluation.suite import Questions, Sample
-from chatkit.messages import Message, assistant, system, user
-from chatkit.prompt import Prompt, build_prompt
+from chatkit.evaluation.weights import weights_of
 from chatkit.provenance import made_with
-from chatkit.sampling import Sampling
-from chatkit.scorers.talking import talk_scorer
 
 PACKAGES = ("chatkit-lab", "torch", "transformers", "xllamacpp", "lm-eval")
 # So many failures in a row are the model's, and not the samples'.
@@ -49,7 +44,7 @@ class Asking:
 async def evaluate(
     questions: Questions,
     model: str,
-    engine: Engine,
+    answering: Answering,
     folder: Path,
     asking: Asking = Asking(),
     say: Say = lambda line: None,
@@ -59,7 +54,7 @@ async def evaluate(
     Args:
         questions: what is asked.
         model: the model's name as it was asked for.
-        engine: who answers.
+        answering: who answers.
         folder: where the run lies; one of the same suite and model goes on.
         asking: how.
         say: is told how far it is.
@@ -68,37 +63,65 @@ async def evaluate(
         InputError: the folder holds another run, or something else.
         Unsupported: the engine cannot do what the suite asks for.
     """
-    record = _record(questions, model, engine, asking)
-    done = _begun(folder, record)
-    left = [each for each in _order(questions, asking) if (each[0].id, each[1]) not in done]
-    write_record(folder, record)
-    log = AnswerLog(folder / ANSWERS)
-    runner = _Runner(questions, engine, log, len(left), say)
+    record = new_record(questions, model, answering.asked, asking)
+    left = begin(questions, record, folder, asking)
     try:
-        await runner.ask(left, asking.streams)
+        await ask(left, answering, folder / ANSWERS, asking.streams, say)
     finally:
-        log.close()
-        run = read_run(folder)
-        whole = len(run.answers) == len(questions.samples) * asking.passes and not run.failed
-        finished = {**record.made, "finished": _now()}
-        ended = replace(record, status="complete" if whole else "partial", made=finished)
-        write_record(folder, ended)
+        finish(record, folder)
     return read_run(folder)
 
 
-class _Runner:
-    def __init__(
-        self, questions: Questions, engine: Engine, log: AnswerLog, left: int, say: Say
-    ) -> None:
-        self._questions = questions
-        self._engine = engine
+def begin(
+    questions: Questions, record: Record, folder: Path, asking: Asking
+) -> list[tuple[Sample, int]]:
+    """Begin a run, or go on with one, and give what is left to ask.
+
+    Raises:
+        InputError: the folder holds another run, or something else.
+    """
+    done = _begun(folder, record)
+    write_record(folder, record)
+    return [each for each in _order(questions, asking) if (each[0].id, each[1]) not in done]
+
+
+async def ask(
+    left: Sequence[tuple[Sample, int]], answering: Answering, file: Path, streams: int, say: Say
+) -> None:
+    """Ask samples, several at once, and write each answer as it comes.
+
+    Args:
+        left: the samples, with which time each is asked.
+        answering: who answers.
+        file: where the answers go.
+        streams: how many are asked at once.
+        say: is told how far it is.
+    """
+    log = AnswerLog(file)
+    try:
+        await _Asker(answering, log, len(left), say).ask(left, streams)
+    finally:
+        log.close()
+
+
+def finish(record: Record, folder: Path) -> None:
+    """Write whether a run is whole."""
+    run = read_run(folder)
+    whole = not run.missing and not run.failed
+    finished = {**record.made, "finished": _now()}
+    write_record(folder, replace(record, status="complete" if whole else "partial", made=finished))
+
+
+class _Asker:
+    def __init__(self, answering: Answering, log: AnswerLog, left: int, say: Say) -> None:
+        self._answering = answering
         self._log = log
         self._left = left
         self._say = say
         self._done = 0
         self._failures = 0
 
-    async def ask(self, left: list[tuple[Sample, int]], streams: int) -> None:
+    async def ask(self, left: Sequence[tuple[Sample, int]], streams: int) -> None:
         waiting = iter(left)
         try:
             async with asyncio.TaskGroup() as group:
@@ -112,7 +135,7 @@ class _Runner:
         for sample, turn in waiting:
             if self._failures >= PATIENCE:
                 return
-            answer = await self._answer(sample, turn)
+            answer = await self._answering.answer(sample, turn)
             self._log.add(answer)
             self._done += 1
             self._failures = self._failures + 1 if answer.error else 0
@@ -120,75 +143,6 @@ class _Runner:
                 self._say(f"{self._done} of {self._left} answered")
             if self._failures == PATIENCE:
                 self._say(f"stopped after {PATIENCE} failures in a row: {answer.error}")
-
-    async def _answer(self, sample: Sample, turn: int) -> Answer:
-        asked = Answer(sample.id, turn, sample.turns, (), None, slices=sample.slices)
-        try:
-            if self._questions.suite.kind == "choice":
-                return await self._choose(sample, asked)
-            return await self._talk(sample, asked)
-        except (EngineError, InputError) as error:
-            return replace(asked, error=str(error))
-
-    async def _talk(self, sample: Sample, answer: Answer) -> Answer:
-        suite, messages = self._questions.suite, self._opening()
-        # Another pass draws otherwise, where it draws at all.
-        drawn = suite.drawn.model_copy(update={"seed": suite.seed + answer.turn})
-        last, prompt = Delta(""), Prompt((), "", (), "")
-        tokens, seconds = 0, 0.0
-        for question in sample.turns:
-            messages.append(user(question))
-            prompt = build_prompt(self._engine.template, messages)
-            text, last = await complete(self._engine, prompt, drawn)
-            messages.append(assistant(text))
-            if last.usage:
-                tokens += last.usage.completion_tokens
-                seconds += last.usage.total_seconds - last.usage.queued_seconds
-        said = tuple(m.content for m in messages if m.role == "assistant")
-        talk = {name: talk_scorer(name)(messages).value for name in suite.talk}
-        score, why = await self._score(sample, said[-1], talk)
-        return replace(
-            answer,
-            said=said,
-            score=score,
-            explanation=why,
-            talk=talk,
-            prompt_ids=prompt.ids,
-            finish=last.finish or "",
-            completion_tokens=tokens,
-            first_token_seconds=last.usage.first_token_seconds if last.usage else 0.0,
-            seconds=seconds,
-        )
-
-    async def _score(self, sample: Sample, said: str, talk: dict[str, float]) -> tuple[float, str]:
-        if sample.scorer is None and self._questions.suite.scorer is None:
-            return sum(talk.values()) / len(talk), "mean of the conversation's scores"
-        scorer = self._questions.scorer(sample)
-        # Code is run, which takes a while.
-        score = await asyncio.to_thread(scorer, sample.turns[-1], said, sample.reference)
-        return score.value, score.explanation
-
-    async def _choose(self, sample: Sample, answer: Answer) -> Answer:
-        began = time.monotonic()
-        prompt = build_prompt(self._engine.template, [*self._opening(), *map(user, sample.turns)])
-        chances = await self._engine.score(prompt, sample.choices)
-        chosen = sample.choices[chances.index(max(chances))]
-        told = ", ".join(
-            f"{choice}: {chance:.2f}"
-            for choice, chance in zip(sample.choices, chances, strict=True)
-        )
-        return replace(
-            answer,
-            said=(chosen,),
-            score=float(chosen == sample.reference),
-            explanation=told,
-            prompt_ids=prompt.ids,
-            seconds=time.monotonic() - began,
-        )
-
-    def _opening(self) -> list[Message]:
-        said = self._questions.suite.system
-        return [system(said)] if said else []
 
 
 def _order(questions: Questions, asking: Asking) -> list[tuple[Sample, int]]:
@@ -213,7 +167,7 @@ def _begun(folder: Path, record: Record) -> set[tuple[str, int]]:
         folder.mkdir(parents=True, exist_ok=True)
         return set()
     run = read_run(folder)
-    for name in ("suite", "identity", "model", "template", "sampling", "passes"):
+    for name in ("suite", "identity", "model", "weights", "template", "sampling", "passes"):
         before, now = asdict(run.record)[name], asdict(record)[name]
         if before != now:
             raise InputError(
@@ -223,19 +177,25 @@ def _begun(folder: Path, record: Record) -> set[tuple[str, int]]:
     return {key for key, answer in run.answers.items() if not answer.error}
 
 
-def _record(questions: Questions, model: str, engine: Engine, asking: Asking) -> Record:
-    drawn: Sampling = questions.suite.drawn
+def new_record(questions: Questions, model: str, asked: Asked, asking: Asking) -> Record:
+    """Say how a run that begins now is made."""
     return Record(
         questions.suite.name,
         questions.identity,
         model,
-        engine.name,
-        str(engine.template.identity),
-        drawn.model_dump(mode="json", exclude_defaults=True),
+        asked.engine,
+        weights_of(model),
+        asked.template,
+        questions.suite.drawn.model_dump(mode="json", exclude_defaults=True),
         len(questions.samples),
         asking.passes,
         "running",
-        {"began": _now(), "streams": asking.streams, **made_with(PACKAGES)},
+        {
+            "began": _now(),
+            "streams": asking.streams,
+            "memory_bytes": asked.memory,
+            **made_with(PACKAGES),
+        },
     )
 
 

@@ -4,6 +4,7 @@ import difflib
 import importlib.util
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +27,49 @@ from chatkit.scorers.program import code
 from chatkit.scorers.score import Score, Scorer
 from chatkit.scorers.talking import refusal
 
+GROUP = "chatkit.scorers"
+
 
 def scorer_of(said: Mapping[str, Any]) -> Scorer:
     """Make the scorer that `{"kind": …, options}` names.
 
     Several in one `{"kind": "mean", "of": […]}` are averaged. `{"kind": "python", "path":
-    "file.py", "function": "score"}` is one of your own, called as `chatkit.scorers.Scorer` says.
+    "file.py", "function": "score"}` is one of your own, called as `chatkit.scorers.Scorer` says;
+    an installed package adds kinds by entry points of the group `chatkit.scorers`, each a function
+    that takes the options and gives a scorer.
 
     Raises:
         InputError: the kind is unknown, or an option is.
     """
     options = dict(said)
     kind = options.pop("kind", None)
-    if kind not in SCORERS:
+    make = SCORERS.get(kind) or _installed(str(kind))
+    if make is None:
         near = difflib.get_close_matches(str(kind), SCORERS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(sorted(SCORERS))}."
         raise InputError(f"The scorer's kind is {kind!r}; {hint}")
-    make = SCORERS[kind]
     try:
         inspect.signature(make).bind(**options)
     except TypeError as error:
         raise InputError(f"The scorer {kind} {error}; correct its options.") from None
     return make(**options)
+
+
+def _installed(kind: str) -> Callable[..., Scorer] | None:
+    """Find a kind that another package brings.
+
+    Raises:
+        InputError: the package cannot be imported.
+    """
+    for point in entry_points(group=GROUP, name=kind):
+        try:
+            made: Callable[..., Scorer] = point.load()
+        except Exception as error:
+            raise InputError(
+                f"The scorer {kind} of {point.value} fails ({error}); correct or remove it."
+            ) from error
+        return made
+    return None
 
 
 def mean(of: Sequence[Mapping[str, Any]]) -> Scorer:
