@@ -62,7 +62,7 @@ def test_enter_sends_and_shift_enter_begins_a_line(echo_app: App, visit: Visit) 
     visitor.field.type("second")
     visitor.field.press("Enter")
 
-    expect(visitor.questions.last).to_have_text("first\nsecond")
+    expect(visitor.questions.last.locator(".text")).to_have_text("first\nsecond")
     expect(visitor.field).to_have_value("")
 
 
@@ -225,7 +225,7 @@ def test_two_visitors_at_once_share_one_engine(app: App, visit: Visit) -> None:
 
     assert one.answer()
     assert other.answer()
-    expect(one.questions).to_have_text(["Name a colour."])
+    expect(one.questions.locator(".text")).to_have_text(["Name a colour."])
     assert app.metrics()["chatkit_loaded_models"] == 1
 
 

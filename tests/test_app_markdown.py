@@ -36,7 +36,22 @@ Setext
 
     indented
 
+Maths \\(a_1\\) and $x^2$, on its own
+
+$$
+\\frac{a}{b}
+
+c
+$$
+
+\\[
+d
+
+e
+\\]
+
 - [ ] last ~~item~~
+- [x] done
 """
 
 HOSTILE = (
@@ -64,7 +79,7 @@ def test_markdown_in_pieces_becomes_the_same_html_as_the_whole(size: int) -> Non
         more, tail = growing.add(DOCUMENT[start : start + size])
         ended += more
 
-    assert ended + tail == to_html(DOCUMENT)
+    assert ended + tail == ended + growing.end() == to_html(DOCUMENT)
     assert "<h1>Heading</h1>" in ended
 
 
@@ -78,6 +93,42 @@ def test_markdown_makes_only_harmless_elements(hostile: str) -> None:
                 assert name != "href" or re.match("https?:|mailto:", value or "")
 
     Harmless().feed(to_html(hostile))
+
+
+@pytest.mark.parametrize(
+    ("markdown", "html"),
+    [
+        ("$x^2$", '<span class="math inline">x^2</span>'),
+        ("\\(a<b\\)", '<span class="math inline">a&lt;b</span>'),
+        ("$$x$$ y", '<span class="math block">x</span>'),
+        ("$$\nx\n$$", '<div class="math block">x</div>'),
+        ("\\[\nx\n\\]", '<div class="math block">x</div>'),
+        ("it costs $5 or $10", "<p>it costs $5 or $10</p>"),
+        ("`$x$`", "<code>$x$</code>"),
+        ("- [x] a", '<span class="task done" role="img" aria-label="Done"></span> a'),
+        ("```py\nif 1:\n```", '<span class="c-k">if</span>'),
+        ("```py\nx\n```", '<pre data-language="py"><code class="language-py">'),
+        ("```nolanguage\n<b>\n```", '<code class="language-nolanguage">&lt;b&gt;\n</code>'),
+        ('```"onload=x\ny\n```', "<pre><code>y\n</code></pre>"),
+    ],
+)
+def test_code_is_coloured_and_maths_and_tasks_are_marked(markdown: str, html: str) -> None:
+    assert html in to_html(markdown)
+
+
+def test_what_looks_like_maths_and_never_ends_is_shown_as_text_and_costs_little() -> None:
+    growing, ended = GrowingMarkdown(), ""
+    for _ in range(400):
+        ended += growing.add("$$ x\n\nand so on and on\n\n")[0]
+    assert len(ended) > 0
+
+
+def test_long_code_stays_in_one_colour_while_it_grows_and_when_it_is_very_long() -> None:
+    growing = GrowingMarkdown()
+    assert "c-k" in growing.add("```py\nif 1: pass\n")[1]
+    assert "c-k" not in growing.add("if 1: pass\n" * 300)[1]
+    assert "c-k" in growing.end("```\n")
+    assert "c-k" not in to_html(f"```py\n{'if 1: pass' * 6_000}\n```")
 
 
 def test_an_image_becomes_a_link() -> None:

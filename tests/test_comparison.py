@@ -15,6 +15,7 @@ from chatkit.comparison.result import Reply
 from chatkit.errors import InputError
 from chatkit.messages import user
 
+PY, CLASS = 'data-language="py"', 'class="language-py"'
 MODELS = ["scripted:", "scripted:other"]
 
 
@@ -100,7 +101,7 @@ def test_answers_are_text_in_the_page_and_differences_are_marked(
         ("a b", "a c", "<p>a <mark>c</mark></p>"),
         ("", "<x>", "<p>&lt;<mark>x</mark>&gt;</p>"),
         ("", "1. **b**", "<ol>\n<li><strong><mark>b</mark></strong></li>\n</ol>"),
-        ("", "```py\nx\n```", '<pre><code class="language-py"><mark>x</mark>\n</code></pre>'),
+        ("", "```py\nx\n```", f"<pre {PY}><code {CLASS}><mark>x</mark>\n</code></pre>"),
         ("", "[a](http://b)", '<p><a href="http://b" rel="noopener noreferrer">a</a></p>'),
         ("", "a\ue000<script>", "<p><mark>a\ufffd&lt;script</mark>&gt;</p>"),
     ],

@@ -30,7 +30,7 @@ def marked_differences(before: str, now: str) -> str:
     for kind, _, _, start, end in matcher.get_opcodes():
         words = new[start:end]
         parts += words if kind == "equal" else map(_cover, words)
-    html = _MARKED.sub(r"<mark>\1</mark>", to_html("".join(parts + new[_MOST:])))
+    html = _MARKED.sub(r"<mark>\1</mark>", to_html("".join(parts + new[_MOST:]), coloured=False))
     return html.replace(_OPEN, "").replace(_CLOSE, "")
 
 

@@ -30,6 +30,7 @@ class Bubble:
         error: what went wrong, in one sentence.
         siblings: the messages in its place, oldest first, itself included.
         thumb: what its reader thinks of it.
+        created: when it was said, in seconds since 1970.
         left_out: what the model was not given of the conversation, a heading and then reasons.
     """
 
@@ -44,6 +45,7 @@ class Bubble:
     error: str = ""
     siblings: Sequence[str] = ()
     thumb: Literal["up", "down"] | None = None
+    created: float = 0.0
     left_out: Sequence[str] = ()
 
     @property
@@ -65,6 +67,7 @@ class Bubble:
             "error": self.error,
             "siblings": list(self.siblings),
             "thumb": self.thumb,
+            "created": self.created,
             "leftOut": list(self.left_out),
         }
 
@@ -78,8 +81,11 @@ def bubble_of(shown: Shown, html: str) -> Bubble:
     """
     node = shown.node
     if node.message.role == "user":
-        return Bubble(node.id, "user", "sent", text=node.message.content, siblings=shown.siblings)
-    bubble = Bubble(node.id, "assistant", "done", siblings=shown.siblings, blocks=[html])
+        bubble = Bubble(node.id, "user", "sent", siblings=shown.siblings, created=node.created)
+        bubble.text = node.message.content
+        return bubble
+    bubble = Bubble(node.id, "assistant", "done", siblings=shown.siblings, created=node.created)
+    bubble.blocks.append(html)
     bubble.thumb = shown.feedback.thumb
     if node.facts is not None:
         bubble.state = _state(node.facts)

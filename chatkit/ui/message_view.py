@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import panel
 import param
 from bokeh.embed.bundle import extension_dirs
 from panel.custom import JSComponent
@@ -12,6 +13,13 @@ from chatkit.ui.screen import View
 
 # Where the server finds what `messages.bundle.js` imports.
 extension_dirs["chatkit"] = Path(__file__).parent / "static"
+
+
+def _katex() -> str:
+    """Find the KaTeX that Panel ships; without it maths is shown as TeX."""
+    bundled = Path(panel.__file__).parent / "dist" / "bundled" / "katex"
+    found = sorted(bundled.glob("katex@*"))
+    return f"static/extensions/panel/bundled/katex/{found[-1].name}/dist/katex.min.js" if found else ""
 
 
 class MessageView(JSComponent):
@@ -24,11 +32,13 @@ class MessageView(JSComponent):
     hint = param.String(doc="What an empty page says.")
     placeholder = param.String(doc="What the empty composer says.")
 
+    maths = param.String(doc="Where Panel's own KaTeX is, seen from the page.")
+
     _bundle = "messages.bundle.js"
 
     def __init__(self, hint: str, placeholder: str | Callable[[], str]) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
-            hint=hint, placeholder=placeholder, sizing_mode="stretch_both"
+            hint=hint, placeholder=placeholder, maths=_katex(), sizing_mode="stretch_both"
         )
 
     def show_view(self, view: View) -> None:

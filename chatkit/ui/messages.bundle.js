@@ -100,6 +100,7 @@ function render({model, view}) {
   const older = wordButton("older", "Earlier messages", () => tell({type: "older"}))
 
   const act = {
+    maths: model.maths && new URL(model.maths, document.baseURI).href,
     send(text) {
       if (busy()) { return false }
       const parent = list.lastElementChild?.dataset.id ?? null

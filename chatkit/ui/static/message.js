@@ -1,5 +1,7 @@
 // One message as an element. A question is set as text; an answer is HTML made safe by the server.
 
+import {clamp, copyButton, dress, dressWhole} from "./content.js"
+
 export const make = (tag, name, text = "") => {
   const element = document.createElement(tag)
   element.className = name
@@ -14,7 +16,8 @@ const ICONS = {
   newest: "M12 4v15M5 12.5l7 7 7-7",
   edit: "M4 20h4L19 9l-4-4L4 16zM13.5 6.5l4 4",
   copy: "M9 9h11v11H9zM5 15H4V4h11v1",
-  copied: "M5 12.5l5 5L19 7",
+  wrap: "M4 6h16M4 12h13a3 3 0 0 1 0 6h-4m2-2-2 2 2 2M4 18h5",
+  download: "M12 4v11M7 11l5 5 5-5M5 20h14",
   before: "M14 6l-6 6 6 6",
   after: "M10 6l6 6-6 6",
   up: "M7 11v9H4v-9zM7 12l4-8c2 0 2.5 1.500 2 3l-.7 3H19c1.500 0 2 1 1.700 2.200l-1.500 6c-.3 1.200-1 1.800-2.200 1.800H7",
@@ -38,23 +41,6 @@ export const wordButton = (name, text, press) => {
   element.type = "button"
   element.addEventListener("click", press)
   return element
-}
-
-async function copy(element, pressed) {
-  const text = element.querySelector(".text").innerText
-  try {
-    await navigator.clipboard.writeText(text)
-  } catch {
-    // Without a secure address there is no clipboard but this one.
-    const field = make("textarea", "said")
-    field.value = text
-    element.append(field)
-    field.select()
-    document.execCommand("copy")
-    field.remove()
-  }
-  pressed.innerHTML = drawing("copied")
-  setTimeout(() => { pressed.innerHTML = drawing("copy") }, 1500)
 }
 
 const KINDS = {user: "question", assistant: "answer"}
@@ -82,14 +68,28 @@ function problem(sentence, ...buttons) {
   return element
 }
 
+// The hour, or the day too when it was another one; all of it where one points or hears.
+function moment(seconds) {
+  const [at, element] = [new Date(1000 * seconds), make("time", "time")]
+  const today = at.toDateString() === new Date().toDateString()
+  const short = today ? {timeStyle: "short"} : {dateStyle: "medium", timeStyle: "short"}
+  const exact = new Intl.DateTimeFormat(undefined, {dateStyle: "full", timeStyle: "long"}).format(at)
+  element.dateTime = at.toISOString()
+  element.textContent = new Intl.DateTimeFormat(undefined, short).format(at)
+  element.title = exact
+  return element
+}
+
 function question(element, bubble, act) {
   const text = make("div", "text", bubble.text)
   const foot = make("footer", "foot")
   foot.append(
     ...branches(bubble, act),
     button("edit", "Edit", () => edit(element, bubble, act)),
+    moment(bubble.created),
   )
   element.append(text, foot)
+  clamp(element, text, "user")
 }
 
 function edit(element, bubble, act) {
@@ -141,6 +141,13 @@ function answer(element, bubble, act) {
   text.append(ended, tail)
   element.append(...leftOut(bubble.leftOut), text)
   element.steps = bubble.steps
+  element.maths = act.maths
+  if (element.classList.contains("pending")) {
+    dress(text, act.maths)
+  } else {
+    dressWhole(text, act.maths)
+    clamp(element, text, "assistant")
+  }
   if (bubble.state === "queued") { element.append(make("p", "waiting", "Waiting for the model")) }
   if (bubble.error) {
     const again = wordButton("again", "Try again", () => act.regenerate(bubble.id))
@@ -154,13 +161,13 @@ function answer(element, bubble, act) {
       one.setAttribute("aria-pressed", String(pressed))
       return one
     }
-    const pressed = button("copy", "Copy", () => copy(element, pressed))
     foot.append(
       ...branches(bubble, act),
       button("retry", "Answer again", () => act.regenerate(bubble.id)),
-      pressed,
+      copyButton("Copy", () => text.innerText),
       thumb("up", "Good answer"),
       thumb("down", "Bad answer"),
+      moment(bubble.created),
       make("span", "note", bubble.note),
     )
   }
@@ -184,6 +191,7 @@ export function grow(element, {html, tail, steps}) {
   element.steps = steps
   element.querySelector(".ended").insertAdjacentHTML("beforeend", html)
   element.querySelector(".tail").innerHTML = tail
+  dress(element.querySelector(".text"), element.maths)
   return true
 }
 
