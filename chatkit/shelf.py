@@ -1,13 +1,15 @@
 """A user's conversations apart from asking: lists, shows, renames, forks, searches and deletes."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from chatkit import telemetry
 from chatkit.answering.checks import (
     LONGEST_NAME,
     checked_opinion,
+    checked_preferences,
     checked_settings,
     checked_title,
     checked_user,
@@ -219,6 +221,19 @@ class Shelf:
             NotFound: there is none of this name, or it is someone else's.
         """
         await self.store.votes.take_back(user, id)
+
+    async def preferences(self, user: str) -> dict[str, Any]:
+        """Give what a user prefers, by the name of who asked; empty when nothing was set."""
+        return await self.store.opinions.preferences(user)
+
+    async def prefer(self, user: str, preferences: Mapping[str, Any]) -> None:
+        """Store what a user prefers, in place of what was set before.
+
+        Raises:
+            InputError: it is too long, or no text.
+        """
+        checked_preferences(preferences)
+        await self.store.opinions.prefer(checked_user(user), preferences)
 
     async def pin(self, user: str, conversation: str, node: str, pinned: bool = True) -> None:
         """Keep a message in the model's window, or no longer.

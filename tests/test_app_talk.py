@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,8 @@ from chatkit.errors import InputError, SamplingError, StoreUnavailable
 from chatkit.sampling import Sampling
 from chatkit.store.records import ConversationSettings
 from chatkit.ui.bubble import Bubble
+from chatkit.ui.library import Library
+from chatkit.ui.preferences import Preferences
 from chatkit.ui.screen import View, Wish
 from chatkit.ui.talk import Talk
 from chatkit.ui.visitor import visitor_of
@@ -98,6 +100,37 @@ class Knobs:
         self.shown = (system, model, sampling)
 
 
+class Board:
+    """A sidebar that notes what it is to show."""
+
+    def __init__(self) -> None:
+        self.items: list[Mapping[str, Any]] = []
+        self.more = False
+        self.found: list[Mapping[str, Any]] = []
+        self.preferences = Preferences()
+        self.undo = ""
+        self.file = ("", "", "")
+
+    def show_list(self, items: Sequence[Mapping[str, Any]], more: bool) -> None:
+        self.items, self.more = list(items), more
+
+    def show_found(self, query: str, hits: Sequence[Mapping[str, Any]]) -> None:
+        self.found = list(hits)
+
+    def show_preferences(self, preferences: Preferences) -> None:
+        self.preferences = preferences
+
+    def offer_undo(self, conversation: str, title: str, seconds: float) -> None:
+        self.undo = conversation
+
+    def give_file(self, name: str, kind: str, text: str) -> None:
+        self.file = (name, kind, text)
+
+    @property
+    def titles(self) -> list[str]:
+        return [str(item["title"]) for item in self.items]
+
+
 class Page:
     """A page of the app in front of somebody."""
 
@@ -105,8 +138,9 @@ class Page:
         async def open_service() -> ChatService:
             return service
 
-        self.paper, self.knobs = Paper(), Knobs()
-        self.talk = Talk(self.paper, self.knobs, open_service)
+        self.paper, self.knobs, self.board = Paper(), Knobs(), Board()
+        library = Library(self.board, undo_seconds=0.2)
+        self.talk = Talk(self.paper, self.knobs, library, open_service)
         self._sent = 0
         self.hear(type="ready", visitor=token, conversation=conversation)
 
@@ -412,7 +446,7 @@ async def test_a_store_that_does_not_open_is_one_sentence() -> None:
         raise StoreUnavailable("The database does not answer; start it.")
 
     paper = Paper()
-    talk = Talk(paper, Knobs(), closed)
+    talk = Talk(paper, Knobs(), Library(Board()), closed)
     talk.hear({"type": "ready", "visitor": TOKEN, "conversation": ""})
     await until(lambda: bool(paper.said))
     talk.hear({"type": "begin", "id": "one"})

@@ -1,5 +1,9 @@
 """What may be stored, and what is refused with a sentence."""
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 from chatkit.errors import InputError
 from chatkit.messages import check_text
 from chatkit.store.conversations import NewConversation
@@ -80,6 +84,16 @@ def checked_vote(vote: VoteRecord) -> VoteRecord:
     for message in vote.prompt:
         _check("prompt of a vote", message.content)
     return vote
+
+
+def checked_preferences(preferences: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give preferences that may be stored.
+
+    Raises:
+        InputError: they are too long, or no text.
+    """
+    _check("preferences", json.dumps(dict(preferences), ensure_ascii=False))
+    return preferences
 
 
 def checked_new(settings: ConversationSettings | None, title: str, id: str) -> NewConversation:

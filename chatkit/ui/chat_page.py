@@ -1,10 +1,11 @@
 """The page of one visitor."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import panel as pn
+from bokeh.document import Document
 from panel.io.resources import get_dist_path
 from panel.viewable import Viewable
 from panel_material_ui import Button, Select
@@ -13,9 +14,11 @@ from panel_material_ui.template.base import Page
 from chatkit.errors import InputError
 from chatkit.ui.closing import close_with_server
 from chatkit.ui.drawer import Drawer
+from chatkit.ui.library import Library
 from chatkit.ui.message_view import MessageView
 from chatkit.ui.model_names import model_names
 from chatkit.ui.screen import Wish
+from chatkit.ui.sidebar_view import SidebarView
 from chatkit.ui.talk import Talk
 
 NO_MODEL = (
@@ -82,17 +85,20 @@ class Settings:
 
     def show(self, system: str, model: str, sampling: Mapping[str, Any]) -> None:
         """Show how a conversation was answered so far; see `Controls.show`."""
-        change = partial(self._change, system, model, sampling)
-        if self._document is None:
-            change()
-        else:
-            # What changes before the page has been loaded would be lost.
-            self._document.add_next_tick_callback(partial(pn.state.onload, change))
+        _when_loaded(self._document, partial(self._change, system, model, sampling))
 
     def _change(self, system: str, model: str, sampling: Mapping[str, Any]) -> None:
         if model in self._picker.options:
             self._picker.value = model
         self._drawer.show(system, sampling)
+
+
+def _when_loaded(document: Document | None, change: Callable[[], None]) -> None:
+    """Change something on a page; what changes before it has been loaded would be lost."""
+    if document is None:
+        change()
+    else:
+        document.add_next_tick_callback(partial(pn.state.onload, change))
 
 
 def chat_page() -> Page:
@@ -103,17 +109,60 @@ def chat_page() -> Page:
     picker = Select(
         options=list(names), label="Model", size="small", max_width=280, sizing_mode="stretch_width"
     )
-    drawer = Drawer()
+    drawer, sidebar = Drawer(), SidebarView()
     view = MessageView(
         hint="What would you like to know?" if names else NO_MODEL,
         placeholder=pn.bind("Message {}".format, picker) if names else "",
     )
-    talk = Talk(view, Settings(picker, drawer))
-    view.on_msg(lambda event: talk.hear(event.data))
+    talk = Talk(view, Settings(picker, drawer), Library(sidebar))
     new = Button(label="New chat", icon="add", variant="text", margin=(5, 0), sx=NARROW)
     new.on_click(lambda _: talk.hear({"type": "new"}))
+    page = _page([picker, new], sidebar, drawer, view)
+    looks = Looks(page, talk)
+    for part in (view, sidebar):
+        part.on_msg(lambda event: looks.hear(event.data))
     pn.state.on_session_destroyed(lambda _: talk.close())
-    return _page([picker, new], drawer, view)
+    return page
+
+
+class Looks:
+    """Keeps the page as dark as is preferred, and notes what its switch was put to.
+
+    Args:
+        page: whose switch.
+        talk: hears everything else, and what is preferred now.
+    """
+
+    def __init__(self, page: Page, talk: Talk) -> None:
+        self._page = page
+        self._talk = talk
+        self._wanted: bool | None = None
+        self._document = pn.state.curdoc
+        page.param.watch(self._switched, "dark_theme")
+
+    def hear(self, message: Any) -> None:
+        """Take what the browser says of darkness, and pass on all other things."""
+        match message:
+            case {"type": "dark", "dark": bool(dark)}:
+                self._wanted = dark
+                _when_loaded(self._document, partial(self._darken, dark))
+            case {"type": "wide"}:
+                # On a phone it would cover the conversation.
+                _when_loaded(self._document, self._open_sidebar)
+            case _:
+                self._talk.hear(message)
+
+    def _darken(self, dark: bool) -> None:
+        self._page.dark_theme = dark
+
+    def _open_sidebar(self) -> None:
+        self._page.sidebar_open = True
+
+    def _switched(self, event: Any) -> None:
+        if self._wanted is not None and event.new != self._wanted:
+            self._wanted = event.new
+            theme = "dark" if event.new else "light"
+            self._talk.hear({"type": "library", "do": "prefer", "values": {"theme": theme}})
 
 
 def _keep_to_this_server() -> None:
@@ -126,12 +175,14 @@ def _keep_to_this_server() -> None:
         pn.state.curdoc.template_variables["dist_url"] = get_dist_path()
 
 
-def _page(header: list[Viewable], drawer: Drawer, view: MessageView) -> Page:
+def _page(header: list[Viewable], sidebar: SidebarView, drawer: Drawer, view: MessageView) -> Page:
     return Page(
         title="chatkit",
         header=header,
-        sidebar=drawer.widgets,
+        sidebar=[sidebar],
         sidebar_open=False,
+        contextbar=drawer.widgets,
+        contextbar_width=300,
         sidebar_width=300,
         sidebar_resizable=False,
         main=[view],

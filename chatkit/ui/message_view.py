@@ -19,7 +19,9 @@ def _katex() -> str:
     """Find the KaTeX that Panel ships; without it maths is shown as TeX."""
     bundled = Path(panel.__file__).parent / "dist" / "bundled" / "katex"
     found = sorted(bundled.glob("katex@*"))
-    return f"static/extensions/panel/bundled/katex/{found[-1].name}/dist/katex.min.js" if found else ""
+    return (
+        f"static/extensions/panel/bundled/katex/{found[-1].name}/dist/katex.min.js" if found else ""
+    )
 
 
 class MessageView(JSComponent):
@@ -52,6 +54,7 @@ class MessageView(JSComponent):
                 "bubbles": [bubble.to_json() for bubble in view.bubbles],
                 "more": view.more,
                 "accepted": view.accepted,
+                "temporary": view.temporary,
             }
         )
 

@@ -3,9 +3,12 @@
 
 import {draft, newId, outbox, reloads, visitor} from "../../../../static/extensions/chatkit/kept.js"
 import {button, grow, make, message, unsent, wordButton} from "../../../../static/extensions/chatkit/message.js"
+import {here, isDark, preferred} from "../../../../static/extensions/chatkit/shared.js"
 
 const LOST = "The connection to the server was lost; trying again."
 const LONGEST_PAUSE_SECONDS = 10
+// So wide, the page has room for the conversations beside the one that is shown.
+const WIDE = 1_100
 
 function composer(model, act) {
   const field = make("textarea", "field")
@@ -29,7 +32,8 @@ function composer(model, act) {
     fit()
   })
   field.addEventListener("keydown", event => {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    const sends = preferred().enter_sends ? !event.shiftKey : event.ctrlKey || event.metaKey
+    if (event.key === "Enter" && sends && !event.isComposing) {
       event.preventDefault()
       send()
     } else if (event.key === "Escape") {
@@ -59,16 +63,6 @@ async function comeBack() {
   location.reload()
 }
 
-const address = {
-  get: () => new URL(location).searchParams.get("conversation") ?? "",
-  set(conversation) {
-    const url = new URL(location)
-    url.searchParams.delete("conversation")
-    if (conversation) { url.searchParams.set("conversation", conversation) }
-    if (url.href !== location.href) { history.replaceState(history.state, "", url) }
-  },
-}
-
 function render({model, view}) {
   const root = make("div", "chat")
   const log = make("div", "log")
@@ -80,10 +74,12 @@ function render({model, view}) {
   const lost = make("p", "lost")
   const sent = new Set()
   const gone = new AbortController()
-  let conversation = address.get()
+  const secret = make("p", "secret", "Temporary chat: in no list and no file; it ends with the server.")
+  let conversation = here.conversation
   let shown = null
   let answering = false
   let asking = false
+  let dark = null
 
   log.setAttribute("role", "log")
   log.setAttribute("aria-live", "off")
@@ -149,7 +145,8 @@ function render({model, view}) {
     if (pending !== answering) {
       answering = pending
       const last = list.querySelector(".assistant:last-child .text")
-      said.textContent = pending ? "Answering" : last ? `Answer: ${last.innerText}` : ""
+      const end = last && preferred().speaks ? `Answer: ${last.innerText}` : "Answered"
+      said.textContent = pending ? "Answering" : last ? end : ""
     }
     root.classList.toggle("answering", answering)
     root.classList.toggle("busy", busy())
@@ -196,8 +193,10 @@ function render({model, view}) {
     show(now) {
       const other = now.conversation !== shown
       asking = false
+      // The first page has its address already, and what is gone leaves no step behind.
+      here.show(now.conversation, {replace: shown === null})
       conversation = shown = now.conversation
-      address.set(conversation)
+      secret.hidden = !now.temporary
       document.title = now.title ? `${now.title} · chatkit` : "chatkit"
       if (now.accepted) { outbox.remove(now.accepted) }
       const made = new Map(now.bubbles.map(bubble => [bubble.id, put(bubble)]))
@@ -219,7 +218,7 @@ function render({model, view}) {
       const entry = outbox.settle(id, begun)
       if (!entry) { return }
       conversation = shown = entry.conversation
-      address.set(conversation)
+      here.show(conversation, {replace: true})
       sent.delete(id)
       deliver()
     },
@@ -236,10 +235,24 @@ function render({model, view}) {
   new ResizeObserver(() => { newest.hidden = atEnd() }).observe(log)
   const look = () => tell({type: "visible", visible: !document.hidden})
   document.addEventListener("visibilitychange", look, {signal: gone.signal})
+  window.addEventListener("popstate", () => {
+    const wanted = new URL(location).searchParams.get("conversation") ?? ""
+    model.send_msg({type: "open", conversation: wanted})
+  }, {signal: gone.signal})
+  const paint = () => {
+    root.classList.toggle("contrast", preferred().theme === "contrast")
+    root.classList.toggle("still", preferred().still)
+    if (dark !== isDark()) {
+      dark = isDark()
+      model.send_msg({type: "dark", dark})
+    }
+  }
+  here.listen(paint)
+  paint()
   // A page that is left says nothing more: nobody would hear the reply.
   window.addEventListener("pagehide", () => gone.abort(), {signal: gone.signal})
   model.on("msg:custom", event => obey[event.op](event))
-  model.on("remove", () => gone.abort())
+  model.on("remove", () => { gone.abort(); here.forget(paint) })
   view.model.document.on_event("connection_lost", () => {
     if (lost.textContent) { return }
     lost.textContent = LOST
@@ -247,12 +260,14 @@ function render({model, view}) {
   })
 
   older.hidden = true
-  log.append(hint, older, list, unsentList)
+  secret.hidden = true
+  log.append(hint, secret, older, list, unsentList)
   const foot = make("div", "bottom")
   foot.append(newest, trouble, lost, typing.box)
   root.append(log, foot, said)
   update()
   requestAnimationFrame(typing.fit)
+  if (window.innerWidth >= WIDE) { model.send_msg({type: "wide"}) }
   model.send_msg({type: "ready", visitor: visitor(), conversation})
   return root
 }

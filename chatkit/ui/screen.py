@@ -48,6 +48,7 @@ class View:
         bubbles: those of them that are new or have changed.
         more: whether there are older ones.
         accepted: the sender's own name for what is stored by now, empty for nothing.
+        temporary: whether it is in memory only.
     """
 
     conversation: str
@@ -56,6 +57,7 @@ class View:
     bubbles: Sequence[Bubble]
     more: bool
     accepted: str = ""
+    temporary: bool = False
 
 
 class Screen(Protocol):

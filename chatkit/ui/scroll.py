@@ -8,6 +8,7 @@ from typing import Any
 from chatkit.chat import ChatService
 from chatkit.errors import ChatkitError
 from chatkit.markdown import to_html
+from chatkit.rooms import is_temporary
 from chatkit.shelf import Page, Shown
 from chatkit.store.records import ConversationRecord
 from chatkit.ui.bubble import Bubble, bubble_of, left_out
@@ -103,6 +104,7 @@ class Scroll:
             bubbles=changed,
             more=bool(self.path and self.path[0].node.parent),
             accepted=accepted,
+            temporary=is_temporary(self.place[1]),
         )
         self._sent = {id: self._sent[id] for id in view.ids}
         self._screen.show_view(view)

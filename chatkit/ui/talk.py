@@ -13,6 +13,7 @@ from chatkit.chat import ChatService
 from chatkit.errors import ChatkitError, InputError, NotFound
 from chatkit.service import shared_service
 from chatkit.store.records import ConversationSettings, Feedback
+from chatkit.ui.library import Library
 from chatkit.ui.notices import shared_notices
 from chatkit.ui.screen import Controls, Screen, View
 from chatkit.ui.scroll import Scroll
@@ -33,6 +34,7 @@ class Talk:
     Args:
         screen: where it is shown.
         controls: what the visitor sets beside the conversation.
+        library: the visitor's other conversations.
         opened: gives the chat service.
     """
 
@@ -40,14 +42,17 @@ class Talk:
         self,
         screen: Screen,
         controls: Controls,
+        library: Library,
         opened: Callable[[], Awaitable[ChatService]] = shared_service,
     ) -> None:
         self._screen = screen
         self._controls = controls
+        self._library = library
         self._opened = opened
         self._user = ""
         self._wanted = ""
         self._system = ""
+        self._temporary = False
         self._scroll: Scroll | None = None
         self._visible = True
         self._trouble = ("", False)
@@ -113,11 +118,20 @@ class Talk:
         match message:
             case {"type": "ready", "visitor": str(token), "conversation": str(conversation)}:
                 self._user = visitor_of(token)
+                await self._library.enter(self._user, await self._opened())
                 await self._go(conversation)
+            case {"type": "sidebar"}:
+                self._library.again()
             case {"type": str()} if not self._user and message != LOOK:
                 raise InputError(NOBODY)
             case {"type": "new"}:
+                self._temporary = message.get("temporary") is True
                 await self._go("")
+            case {"type": "open", "conversation": str(conversation)}:
+                await self._go(conversation)
+            case {"type": "library"}:
+                if await self._library.obey(message) and message["of"] == self._wanted:
+                    await self._go("")
             case {"type": "visible", "visible": bool(visible)}:
                 self._visible = visible
                 await self._look()
@@ -127,6 +141,7 @@ class Talk:
                 await self._begin(id)
             case {"conversation": str(conversation)}:
                 await self._act(await self._opened(), conversation, message)
+                await self._library.refresh()
 
     async def _act(
         self, service: ChatService, conversation: str, message: Mapping[str, Any]
@@ -186,7 +201,7 @@ class Talk:
         wish = self._controls.wish()
         service = await self._opened()
         settings = ConversationSettings(wish.system or None)
-        conversation = await service.begin(self._user, settings)
+        conversation = await service.begin(self._user, settings, temporary=self._temporary)
         self._system = wish.system
         self._screen.place(id, conversation)
 
@@ -195,7 +210,7 @@ class Talk:
         self._leave()
         self._wanted = conversation
         if not conversation:
-            self._screen.show_view(FRESH)
+            self._screen.show_view(replace(FRESH, temporary=self._temporary))
             await self._opened()
             return
         scroll = self._enter(await self._opened(), conversation)
@@ -207,7 +222,10 @@ class Talk:
 
     async def _look(self) -> None:
         if self._scroll is not None:
+            before = self._scroll.record
             await self._read(self._scroll)
+            if self._scroll is not None and self._scroll.record != before:
+                await self._library.refresh()
         elif self._wanted:
             await self._go(self._wanted)
 

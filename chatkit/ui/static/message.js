@@ -16,6 +16,7 @@ const ICONS = {
   newest: "M12 4v15M5 12.5l7 7 7-7",
   edit: "M4 20h4L19 9l-4-4L4 16zM13.5 6.5l4 4",
   copy: "M9 9h11v11H9zM5 15H4V4h11v1",
+  more: "M5 12h.01M12 12h.01M19 12h.01",
   wrap: "M4 6h16M4 12h13a3 3 0 0 1 0 6h-4m2-2-2 2 2 2M4 18h5",
   download: "M12 4v11M7 11l5 5 5-5M5 20h14",
   before: "M14 6l-6 6 6 6",

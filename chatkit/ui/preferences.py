@@ -1,0 +1,80 @@
+"""What a visitor prefers: looks, keys, and which conversations are pinned."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from chatkit.errors import InputError
+
+Theme = Literal["system", "light", "dark", "contrast"]
+SMALLEST, LARGEST = 12, 24
+_MOST_PINNED = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """How the page looks and behaves for one person.
+
+    Args:
+        theme: `contrast` is the one of high contrast; `system` follows the machine.
+        text_size: in pixels.
+        still: whether nothing moves.
+        enter_sends: whether Enter sends; otherwise it begins a line, and Ctrl+Enter sends.
+        speaks: whether finished answers are read to screen readers.
+        pinned: the conversations that stand first.
+
+    Raises:
+        InputError: a value is none of those that there are.
+    """
+
+    theme: Theme = "system"
+    text_size: int = 16
+    still: bool = False
+    enter_sends: bool = True
+    speaks: bool = True
+    pinned: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.theme not in get_args(Theme):
+            raise InputError(
+                f"There is no theme {self.theme!r}; use one of {', '.join(get_args(Theme))}."
+            )
+        if not SMALLEST <= self.text_size <= LARGEST:
+            raise InputError(
+                f"The text size is {self.text_size}; use {SMALLEST} to {LARGEST} pixels."
+            )
+
+    def changed(self, said: Mapping[str, Any]) -> "Preferences":
+        """Give them with what somebody said; what is of another kind is left as it was.
+
+        Raises:
+            InputError: a value is none of those that there are.
+        """
+        known = {one.name: type(getattr(self, one.name)) for one in fields(self)}
+        fitting = {
+            name: value
+            for name, value in said.items()
+            if name in known and name != "pinned" and type(value) is known[name]
+        }
+        return replace(self, **fitting)
+
+    def pin(self, conversation: str, pinned: bool) -> "Preferences":
+        """Give them with a conversation pinned, or no longer."""
+        others = tuple(one for one in self.pinned if one != conversation)
+        return replace(self, pinned=((conversation, *others) if pinned else others)[:_MOST_PINNED])
+
+    def to_json(self) -> dict[str, Any]:
+        """Write them as they are stored and sent to the page."""
+        return asdict(self) | {"pinned": list(self.pinned)}
+
+
+def read_preferences(said: Any) -> Preferences:
+    """Read what was stored; what an older or newer version wrote otherwise is left out."""
+    if not isinstance(said, Mapping):
+        return Preferences()
+    pinned = said.get("pinned")
+    known = tuple(one for one in pinned if isinstance(one, str)) if isinstance(pinned, list) else ()
+    try:
+        return replace(Preferences().changed(said), pinned=known[:_MOST_PINNED])
+    except InputError:
+        return Preferences(pinned=known[:_MOST_PINNED])

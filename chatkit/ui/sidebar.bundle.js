@@ -1,0 +1,304 @@
+// The conversations of a visitor. What the server sends: list, found, undo, file, preferences.
+// What it is sent: library (more, find, rename, pin, delete, undo, export, import, prefer), open, new.
+
+import {button, make, wordButton} from "../../../../static/extensions/chatkit/message.js"
+import {here, prefer, preferred} from "../../../../static/extensions/chatkit/shared.js"
+
+const DAY = 86_400_000
+const UNTITLED = "New chat"
+const LARGEST_FILE = 10_000_000
+
+// The heading under which a conversation stands, by the visitor's own days.
+function heading(item) {
+  if (item.pinned) { return "Pinned" }
+  const today = new Date().setHours(0, 0, 0, 0)
+  const at = new Date(1000 * item.updated)
+  if (at >= today) { return "Today" }
+  if (at >= today - DAY) { return "Yesterday" }
+  if (at >= today - 7 * DAY) { return "Previous 7 days" }
+  if (at >= today - 30 * DAY) { return "Previous 30 days" }
+  return new Intl.DateTimeFormat(undefined, {month: "long", year: "numeric"}).format(at)
+}
+
+function save({name, kind, text}) {
+  const link = make("a", "said")
+  link.href = URL.createObjectURL(new Blob([text], {type: kind}))
+  link.download = name
+  link.click()
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000)
+}
+
+// A menu under a button: arrows go through it, Escape and a press elsewhere close it.
+function menu(label, entries) {
+  const box = make("div", "menu-box")
+  const list = make("div", "menu")
+  const opener = button("more", label, () => { list.hidden ? open() : close() })
+  const items = entries.map(([text, act]) => {
+    const item = wordButton("item", text, () => { close(); act() })
+    item.setAttribute("role", "menuitem")
+    item.tabIndex = -1
+    return item
+  })
+  const elsewhere = event => { if (!event.composedPath().includes(box)) { close(false) } }
+  const open = () => {
+    list.hidden = false
+    opener.setAttribute("aria-expanded", "true")
+    document.addEventListener("pointerdown", elsewhere, true)
+    const room = window.innerHeight - opener.getBoundingClientRect().bottom
+    list.classList.toggle("upwards", room < list.offsetHeight + 16)
+    items[0].focus()
+  }
+  const close = (back = true) => {
+    list.hidden = true
+    opener.setAttribute("aria-expanded", "false")
+    document.removeEventListener("pointerdown", elsewhere, true)
+    if (back) { opener.focus() }
+  }
+  list.hidden = true
+  list.setAttribute("role", "menu")
+  list.setAttribute("aria-label", label)
+  opener.setAttribute("aria-haspopup", "menu")
+  opener.setAttribute("aria-expanded", "false")
+  box.addEventListener("keydown", event => {
+    if (list.hidden) { return }
+    const at = items.indexOf(box.getRootNode().activeElement)
+    const to = {ArrowDown: at + 1, ArrowUp: at - 1 + items.length, Home: 0, End: items.length - 1}
+    if (event.key in to) {
+      event.preventDefault()
+      items[to[event.key] % items.length].focus()
+    } else if (event.key === "Escape" || event.key === "Tab") {
+      event.stopPropagation()
+      close()
+    }
+  })
+  list.append(...items)
+  box.append(opener, list)
+  return box
+}
+
+function entry(item, act) {
+  const element = make("li", "entry")
+  const link = make("a", "title", item.title || UNTITLED)
+  link.href = here.address(item.id)
+  link.title = link.textContent
+  if (item.id === here.conversation) { link.setAttribute("aria-current", "page") }
+  link.addEventListener("click", event => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) { return }
+    event.preventDefault()
+    act.open(item.id)
+  })
+  element.dataset.id = item.id
+  element.append(link, menu(`Menu of ${link.textContent}`, [
+    [item.pinned ? "Unpin" : "Pin", () => act.do({do: "pin", of: item.id, pinned: !item.pinned})],
+    ["Rename", () => rename(element, item, act)],
+    ["Save as Markdown", () => act.do({do: "export", of: item.id, kind: "md"})],
+    ["Save as JSON", () => act.do({do: "export", of: item.id, kind: "json"})],
+    ["Save as a page", () => act.do({do: "export", of: item.id, kind: "html"})],
+    ["Delete", () => act.do({do: "delete", of: item.id})],
+  ]))
+  return element
+}
+
+function rename(element, item, act) {
+  const field = make("input", "rename")
+  field.value = item.title
+  field.maxLength = 200
+  field.setAttribute("aria-label", "Title")
+  const end = keep => {
+    if (!field.isConnected) { return }
+    const title = field.value.trim()
+    field.replaceWith(link)
+    link.focus()
+    if (keep && title && title !== item.title) { act.do({do: "rename", of: item.id, title}) }
+  }
+  field.addEventListener("keydown", event => {
+    event.stopPropagation()
+    if (event.key === "Enter" && !event.isComposing) { end(true) }
+    if (event.key === "Escape") { end(false) }
+  })
+  field.addEventListener("blur", () => end(true))
+  const link = element.querySelector(".title")
+  link.replaceWith(field)
+  field.select()
+}
+
+const CHOICES = [
+  ["system", "As the system"], ["light", "Light"], ["dark", "Dark"], ["contrast", "High contrast"],
+]
+const SWITCHES = [
+  ["still", "Nothing moves"],
+  ["enter_sends", "Enter sends; Shift+Enter begins a line"],
+  ["speaks", "Screen readers are told finished answers"],
+]
+
+function settings(act) {
+  const box = make("dialog", "settings")
+  const title = make("h2", "", "Preferences")
+  const themes = make("fieldset", "themes")
+  themes.append(make("legend", "", "Theme"))
+  for (const [value, text] of CHOICES) {
+    const [label, radio] = [make("label", "choice"), make("input", "")]
+    radio.type = "radio"
+    radio.name = "theme"
+    radio.value = value
+    radio.addEventListener("change", () => act.prefer({theme: value}))
+    label.append(radio, make("span", "", text))
+    themes.append(label)
+  }
+  const sizes = make("label", "size")
+  const size = make("input", "")
+  const shown = make("output", "")
+  Object.assign(size, {type: "range", min: 12, max: 24, step: 1})
+  size.addEventListener("input", () => { shown.textContent = `${size.value} px` })
+  size.addEventListener("change", () => act.prefer({text_size: Number(size.value)}))
+  sizes.append(make("span", "", "Text size"), size, shown)
+  const switches = SWITCHES.map(([name, text]) => {
+    const [label, one] = [make("label", "choice"), make("input", "")]
+    one.type = "checkbox"
+    one.addEventListener("change", () => act.prefer({[name]: one.checked}))
+    label.append(one, make("span", "", text))
+    return [name, one, label]
+  })
+  const close = wordButton("close", "Close", () => box.close())
+  box.setAttribute("aria-label", "Preferences")
+  box.append(title, themes, sizes, ...switches.map(([, , label]) => label), close)
+  const show = now => {
+    for (const radio of themes.querySelectorAll("input")) { radio.checked = radio.value === now.theme }
+    size.value = now.text_size
+    shown.textContent = `${now.text_size} px`
+    for (const [name, one] of switches) { one.checked = now[name] }
+  }
+  return {box, show}
+}
+
+function render({model}) {
+  const root = make("div", "sidebar")
+  const top = make("div", "top")
+  const search = make("input", "search")
+  const nav = make("nav", "list")
+  const toast = make("div", "toast")
+  const picker = make("input", "said")
+  let items = []
+  let more = false
+  let found = null
+  let waiting = 0
+
+  const act = {
+    open: conversation => model.send_msg({type: "open", conversation}),
+    do: wish => model.send_msg({type: "library", ...wish}),
+    prefer: values => act.do({do: "prefer", values}),
+  }
+  const fresh = wordButton("fresh", "New chat", () => model.send_msg({type: "new"}))
+  const hidden = wordButton("hidden-chat", "Temporary chat", () =>
+    model.send_msg({type: "new", temporary: true}))
+  hidden.title = "In no list and no file; it ends with the server"
+  const preferences = settings(act)
+
+  const group = (title, entries) => {
+    const list = make("ul", "entries")
+    list.setAttribute("aria-label", title)
+    list.append(...entries)
+    return [make("h2", "heading", title), list]
+  }
+  const show = () => {
+    const focused = root.getRootNode().activeElement?.closest?.(".entry")?.dataset.id
+    const parts = []
+    if (found) {
+      const entries = found.hits.map(hit => {
+        const element = make("li", "entry hit")
+        const link = make("a", "title", hit.title || UNTITLED)
+        link.href = here.address(hit.id)
+        link.append(make("span", "snippet", hit.snippet))
+        link.addEventListener("click", event => { event.preventDefault(); act.open(hit.id) })
+        element.append(link)
+        return element
+      })
+      parts.push(...group(entries.length ? "Found" : "Nothing was found", entries))
+    } else {
+      const groups = new Map()
+      for (const item of items) {
+        const title = heading(item)
+        groups.set(title, [...groups.get(title) ?? [], entry(item, act)])
+      }
+      for (const title of ["Pinned", ...groups.keys()]) {
+        if (groups.has(title)) {
+          parts.push(...group(title, groups.get(title)))
+          groups.delete(title)
+        }
+      }
+      if (more) { parts.push(wordButton("older", "Older", () => act.do({do: "more"}))) }
+    }
+    nav.replaceChildren(...parts)
+    if (focused) { nav.querySelector(`[data-id="${CSS.escape(focused)}"] .title`)?.focus() }
+  }
+  const obey = {
+    list(now) {
+      items = now.items
+      more = now.more
+      // Somebody who renames is not disturbed.
+      if (!nav.querySelector(".rename, .menu:not([hidden])")) { show() }
+    },
+    found(now) {
+      if (now.query !== search.value) { return }
+      found = now.query.trim() ? now : null
+      show()
+    },
+    undo({id, title, seconds}) {
+      clearTimeout(waiting)
+      const back = wordButton("back", "Undo", () => {
+        toast.replaceChildren()
+        act.do({do: "undo", of: id})
+      })
+      toast.replaceChildren(make("span", "", `Deleted “${title || UNTITLED}”`), back)
+      waiting = setTimeout(() => toast.replaceChildren(), 1000 * seconds)
+    },
+    file: save,
+    preferences({preferences: now}) {
+      prefer(now)
+      preferences.show(now)
+    },
+  }
+
+  search.type = "search"
+  search.placeholder = "Search"
+  search.setAttribute("aria-label", "Search conversations")
+  let typed = 0
+  search.addEventListener("input", () => {
+    clearTimeout(typed)
+    typed = setTimeout(() => act.do({do: "find", query: search.value}), 200)
+  })
+  picker.type = "file"
+  picker.accept = ".json,.jsonl"
+  picker.tabIndex = -1
+  picker.setAttribute("aria-label", "File to import")
+  picker.addEventListener("change", async () => {
+    const [file] = picker.files
+    picker.value = ""
+    if (!file) { return }
+    if (file.size > LARGEST_FILE) {
+      toast.replaceChildren(make("span", "", `${file.name} has ${(file.size / 1e6).toFixed(0)} MB; `
+        + "more than 10 MB are imported with `python -m chatkit conversations import`."))
+      return
+    }
+    act.do({do: "import", name: file.name, text: await file.text()})
+  })
+  nav.setAttribute("aria-label", "Conversations")
+  toast.setAttribute("role", "status")
+  const foot = make("div", "foot")
+  foot.append(
+    wordButton("import", "Import", () => picker.click()),
+    wordButton("export", "Export all", () => act.do({do: "export all"})),
+    wordButton("prefer", "Preferences", () => preferences.box.showModal()),
+  )
+  top.append(fresh, hidden, search)
+  root.append(top, nav, toast, foot, picker, preferences.box)
+  const paint = () => root.classList.toggle("contrast", preferred().theme === "contrast")
+  here.listen(show)
+  here.listen(paint)
+  model.on("msg:custom", event => obey[event.op](event))
+  model.on("remove", () => { here.forget(show); here.forget(paint) })
+  model.send_msg({type: "sidebar"})
+  return root
+}
+
+export default {render}
