@@ -200,7 +200,7 @@ class Visitor:
     def choose(self, label: str, value: str) -> None:
         """Fill a field of the drawer."""
         if not self.page.get_by_label(label).is_visible():
-            self.page.get_by_label("Open contextbar").click()
+            self.page.get_by_label("Open settings").click()
         field = self.page.get_by_label(label)
         field.fill(value)
         field.press("Tab")

@@ -67,7 +67,7 @@ def test_no_screen_has_a_violation(echo_app: App, visit: Visit, theme: str) -> N
     page.get_by_role("button", name="Preferences").click()
     assert violations(page) == []
     page.get_by_role("button", name="Close", exact=True).click()
-    page.get_by_label("Open contextbar").click()
+    page.get_by_label("Open settings").click()
     page.get_by_label("System prompt").wait_for()
     page.wait_for_timeout(500)
     assert violations(page) == []

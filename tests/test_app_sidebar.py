@@ -155,7 +155,7 @@ def test_on_a_phone_the_sidebar_is_closed_at_first_and_nothing_scrolls_sideways(
     visitor.ask("word " * 60 + "\n\n```python\n" + "x" * 300 + "\n```")
     sideways = "document.scrollingElement.scrollWidth > document.scrollingElement.clientWidth"
     assert not visitor.page.evaluate(sideways)
-    visitor.page.get_by_label("Open drawer").tap()
+    visitor.page.get_by_label("Open conversations").tap()
     visitor.page.get_by_label("Search conversations").wait_for()
     assert not visitor.page.evaluate(sideways)
     context.close()

@@ -3,6 +3,7 @@
 
 import {draft, newId, outbox, reloads, visitor} from "../../../../static/extensions/chatkit/kept.js"
 import {button, grow, make, message, unsent, wordButton} from "../../../../static/extensions/chatkit/message.js"
+import {nameShell} from "../../../../static/extensions/chatkit/shell.js"
 import {here, isDark, preferred} from "../../../../static/extensions/chatkit/shared.js"
 
 const LOST = "The connection to the server was lost; trying again."
@@ -66,6 +67,7 @@ async function comeBack() {
 function render({model, view}) {
   const root = make("div", "chat")
   const log = make("div", "log")
+  const title = make("h1", "said", "New chat")
   const hint = make("p", "hint", model.hint)
   const list = make("div", "list")
   const unsentList = make("div", "unsents")
@@ -198,6 +200,7 @@ function render({model, view}) {
       conversation = shown = now.conversation
       secret.hidden = !now.temporary
       document.title = now.title ? `${now.title} · chatkit` : "chatkit"
+      title.textContent = now.title || "New chat"
       if (now.accepted) { outbox.remove(now.accepted) }
       const made = new Map(now.bubbles.map(bubble => [bubble.id, put(bubble)]))
       steadily(() => arrange(now.ids, made))
@@ -264,9 +267,14 @@ function render({model, view}) {
   log.append(hint, secret, older, list, unsentList)
   const foot = make("div", "bottom")
   foot.append(newest, trouble, lost, typing.box)
-  root.append(log, foot, said)
+  root.append(title, log, foot, said)
   update()
   requestAnimationFrame(typing.fit)
+  // Not before the page has this element in it.
+  requestAnimationFrame(() => {
+    const stop = nameShell(root)
+    gone.signal.addEventListener("abort", stop)
+  })
   if (window.innerWidth >= WIDE) { model.send_msg({type: "wide"}) }
   model.send_msg({type: "ready", visitor: visitor(), conversation})
   return root
