@@ -188,7 +188,7 @@ def test_preferences_that_cannot_be_read_are_the_usual_ones() -> None:
     assert read_preferences(None) == read_preferences("x") == Preferences()
     assert read_preferences({"theme": "pink", "pinned": ["a", 1]}) == Preferences(pinned=("a",))
     assert read_preferences({"theme": 3, "text_size": "x"}) == Preferences()
-    whole = Preferences("dark", 20, True, False, False, ("a",))
+    whole = Preferences("dark", 20, True, False, False, ("a",), (("sum", "Sum {{it}}"),))
     assert read_preferences(json.loads(json.dumps(whole.to_json()))) == whole
     with pytest.raises(InputError, match="no theme"):
         Preferences("pink")  # type: ignore[arg-type]

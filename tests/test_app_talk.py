@@ -39,6 +39,8 @@ class Paper:
         self.accepted: list[str] = []
         self.said = ""
         self.updates = 0
+        self.tokens: dict[str, int] = {}
+        self.metered = (0, 0)
 
     def show_view(self, view: View) -> None:
         known = self.bubbles | {bubble.id: bubble.to_json() for bubble in view.bubbles}
@@ -58,6 +60,12 @@ class Paper:
 
     def place(self, id: str, conversation: str) -> None:
         self.placed[id] = conversation
+
+    def counted(self, id: str, tokens: int) -> None:
+        self.tokens[id] = tokens
+
+    def meter(self, used: int, window: int) -> None:
+        self.metered = (used, window)
 
     def refuse(self, id: str, sentence: str) -> None:
         self.refused[id] = sentence

@@ -30,6 +30,8 @@ class Bubble:
         error: what went wrong, in one sentence.
         siblings: the messages in its place, oldest first, itself included.
         thumb: what its reader thinks of it.
+        tags: why, in a word each.
+        comment: why, in a sentence.
         created: when it was said, in seconds since 1970.
         left_out: what the model was not given of the conversation, a heading and then reasons.
     """
@@ -45,6 +47,8 @@ class Bubble:
     error: str = ""
     siblings: Sequence[str] = ()
     thumb: Literal["up", "down"] | None = None
+    tags: Sequence[str] = ()
+    comment: str = ""
     created: float = 0.0
     left_out: Sequence[str] = ()
 
@@ -67,6 +71,8 @@ class Bubble:
             "error": self.error,
             "siblings": list(self.siblings),
             "thumb": self.thumb,
+            "tags": list(self.tags),
+            "comment": self.comment,
             "created": self.created,
             "leftOut": list(self.left_out),
         }
@@ -86,7 +92,8 @@ def bubble_of(shown: Shown, html: str) -> Bubble:
         return bubble
     bubble = Bubble(node.id, "assistant", "done", siblings=shown.siblings, created=node.created)
     bubble.blocks.append(html)
-    bubble.thumb = shown.feedback.thumb
+    opinion = shown.feedback
+    bubble.thumb, bubble.tags, bubble.comment = opinion.thumb, opinion.tags, opinion.comment
     if node.facts is not None:
         bubble.state = _state(node.facts)
         bubble.note = small_print(node.facts)

@@ -183,6 +183,7 @@ def _page(header: list[Viewable], sidebar: SidebarView, drawer: Drawer, view: Me
         sidebar_open=False,
         contextbar=drawer.widgets,
         contextbar_width=300,
+        contextbar_variant="auto",
         sidebar_width=300,
         sidebar_resizable=False,
         main=[view],

@@ -71,6 +71,14 @@ class MessageView(JSComponent):
         """Say in which new conversation the visitor's text belongs."""
         self._send_msg({"op": "place", "id": id, "conversation": conversation})
 
+    def counted(self, id: str, tokens: int) -> None:
+        """Say how many tokens a file has."""
+        self._send_msg({"op": "counted", "id": id, "tokens": tokens})
+
+    def meter(self, used: int, window: int) -> None:
+        """Say how full the model's window is; nothing is known when the window is 0."""
+        self._send_msg({"op": "meter", "used": used, "window": window})
+
     def refuse(self, id: str, sentence: str) -> None:
         """Say why something that was sent is not stored."""
         self._send_msg({"op": "refuse", "id": id, "sentence": sentence})

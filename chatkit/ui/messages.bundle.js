@@ -1,8 +1,10 @@
 // The messages and the composer. What the server sends: show, put, grow, place, refuse, trouble.
 // What it is sent: ready, visible, begin, send, edit, regenerate, stop, branch, thumb, older, again.
 
-import {draft, newId, outbox, reloads, visitor} from "../../../../static/extensions/chatkit/kept.js"
+import {composer} from "../../../../static/extensions/chatkit/composer.js"
+import {newId, outbox, reloads, visitor} from "../../../../static/extensions/chatkit/kept.js"
 import {button, grow, make, message, unsent, wordButton} from "../../../../static/extensions/chatkit/message.js"
+import {keySheet, promptSheet} from "../../../../static/extensions/chatkit/sheets.js"
 import {nameShell} from "../../../../static/extensions/chatkit/shell.js"
 import {here, isDark, preferred} from "../../../../static/extensions/chatkit/shared.js"
 
@@ -10,44 +12,6 @@ const LOST = "The connection to the server was lost; trying again."
 const LONGEST_PAUSE_SECONDS = 10
 // So wide, the page has room for the conversations beside the one that is shown.
 const WIDE = 1_100
-
-function composer(model, act) {
-  const field = make("textarea", "field")
-  field.rows = 1
-  field.setAttribute("aria-label", "Message")
-  const fit = () => {
-    field.style.height = "auto"
-    field.style.height = `${field.scrollHeight}px`
-  }
-  const name = () => { field.placeholder = model.placeholder }
-  const send = () => {
-    if (field.value.trim() && act.send(field.value)) {
-      field.value = ""
-      draft.set("")
-      fit()
-    }
-    field.focus()
-  }
-  field.addEventListener("input", () => {
-    draft.set(field.value)
-    fit()
-  })
-  field.addEventListener("keydown", event => {
-    const sends = preferred().enter_sends ? !event.shiftKey : event.ctrlKey || event.metaKey
-    if (event.key === "Enter" && sends && !event.isComposing) {
-      event.preventDefault()
-      send()
-    } else if (event.key === "Escape") {
-      act.stop()
-    }
-  })
-  model.on("placeholder", name)
-  name()
-  field.value = draft.get()
-  const box = make("div", "composer")
-  box.append(field, button("send", "Send", send), button("stop", "Stop", () => act.stop()))
-  return {box, field, fit}
-}
 
 // The store has everything, so a page that lost its server begins anew as soon as it answers.
 async function comeBack() {
@@ -107,7 +71,26 @@ function render({model, view}) {
     edit: (node, text) => !busy() && post({kind: "edit", node, text}),
     regenerate(node) { if (!busy()) { tell({type: "regenerate", id: newId(), node}) } },
     branch(node) { if (!busy()) { tell({type: "branch", node}) } },
-    thumb(node, thumb) { tell({type: "thumb", node, thumb}) },
+    thumb(node, thumb, tags = [], comment = "") {
+      tell({type: "thumb", node, thumb, tags, comment})
+    },
+    fork(node) { tell({type: "fork", node}) },
+    fresh: temporary => model.send_msg({type: "new", temporary}),
+    retry() {
+      const last = [...list.querySelectorAll(".assistant")].at(-1)
+      if (last) { act.regenerate(last.dataset.id) }
+    },
+    editLast() {
+      if (!busy()) { [...list.querySelectorAll(".user .edit")].at(-1)?.click() }
+    },
+    newId,
+    count: (id, text) => model.send_msg({type: "count", of: id, text}),
+    prefer: values => model.send_msg({type: "library", do: "prefer", values}),
+    help: () => help.showModal(),
+    prompts() {
+      prompts.show()
+      prompts.box.showModal()
+    },
     stop() {
       for (const one of list.querySelectorAll(".pending")) {
         tell({type: "stop", node: one.dataset.id})
@@ -231,9 +214,38 @@ function render({model, view}) {
       steadily(deliver)
     },
     trouble({sentence}) { trouble.textContent = sentence },
+    counted: ({id, tokens}) => typing.counted(id, tokens),
+    meter({used, window: all}) {
+      meter.hidden = !all
+      meter.value = used
+      meter.max = all
+      const told = `${used.toLocaleString()} of ${all.toLocaleString()} tokens of the window are used`
+      usedText.textContent = all ? told : ""
+      meter.title = told
+    },
   }
 
   const typing = composer(model, act)
+  const help = keySheet()
+  const prompts = promptSheet(act)
+  const meter = make("meter", "meter")
+  const usedText = make("p", "used")
+  meter.hidden = true
+  meter.setAttribute("aria-label", "Tokens used")
+  document.addEventListener("keydown", event => {
+    const [target] = event.composedPath()
+    const writes = target.matches?.("input, textarea, select, [contenteditable]")
+    if (event.key === "?" && !writes && !event.ctrlKey && !event.metaKey) {
+      event.preventDefault()
+      act.help()
+    } else if ((event.ctrlKey || event.metaKey) && event.shiftKey && event.key.toLowerCase() === "o") {
+      event.preventDefault()
+      act.fresh(false)
+    } else if ((event.ctrlKey || event.metaKey) && event.key === "/") {
+      event.preventDefault()
+      typing.field.focus()
+    }
+  }, {signal: gone.signal})
   log.addEventListener("scroll", () => { newest.hidden = atEnd() })
   new ResizeObserver(() => { newest.hidden = atEnd() }).observe(log)
   const look = () => tell({type: "visible", visible: !document.hidden})
@@ -245,6 +257,7 @@ function render({model, view}) {
   const paint = () => {
     root.classList.toggle("contrast", preferred().theme === "contrast")
     root.classList.toggle("still", preferred().still)
+    if (prompts.box.open) { prompts.show() }
     if (dark !== isDark()) {
       dark = isDark()
       model.send_msg({type: "dark", dark})
@@ -266,8 +279,10 @@ function render({model, view}) {
   secret.hidden = true
   log.append(hint, secret, older, list, unsentList)
   const foot = make("div", "bottom")
-  foot.append(newest, trouble, lost, typing.box)
-  root.append(title, log, foot, said)
+  const gauge = make("div", "gauge")
+  gauge.append(meter, usedText)
+  foot.append(newest, trouble, lost, typing.box, gauge)
+  root.append(title, log, foot, said, help, prompts.box)
   update()
   requestAnimationFrame(typing.fit)
   // Not before the page has this element in it.

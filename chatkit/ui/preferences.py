@@ -1,6 +1,6 @@
 """What a visitor prefers: looks, keys, and which conversations are pinned."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
@@ -9,6 +9,8 @@ from chatkit.errors import InputError
 Theme = Literal["system", "light", "dark", "contrast"]
 SMALLEST, LARGEST = 12, 24
 _MOST_PINNED = 200
+_MOST_PROMPTS, _LONGEST_NAME, _LONGEST_PROMPT = 100, 40, 10_000
+_LISTS = ("pinned", "prompts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class Preferences:
         enter_sends: whether Enter sends; otherwise it begins a line, and Ctrl+Enter sends.
         speaks: whether finished answers are read to screen readers.
         pinned: the conversations that stand first.
+        prompts: texts by their names, with `{{variables}}` in them.
 
     Raises:
         InputError: a value is none of those that there are.
@@ -33,6 +36,7 @@ class Preferences:
     enter_sends: bool = True
     speaks: bool = True
     pinned: tuple[str, ...] = ()
+    prompts: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.theme not in get_args(Theme):
@@ -54,8 +58,10 @@ class Preferences:
         fitting = {
             name: value
             for name, value in said.items()
-            if name in known and name != "pinned" and type(value) is known[name]
+            if name in known and name not in _LISTS and type(value) is known[name]
         }
+        if isinstance(said.get("prompts"), list):
+            fitting["prompts"] = _prompts(said["prompts"])
         return replace(self, **fitting)
 
     def pin(self, conversation: str, pinned: bool) -> "Preferences":
@@ -65,7 +71,30 @@ class Preferences:
 
     def to_json(self) -> dict[str, Any]:
         """Write them as they are stored and sent to the page."""
-        return asdict(self) | {"pinned": list(self.pinned)}
+        prompts = [{"name": name, "text": text} for name, text in self.prompts]
+        return asdict(self) | {"pinned": list(self.pinned), "prompts": prompts}
+
+
+def _prompts(said: Sequence[Any]) -> tuple[tuple[str, str], ...]:
+    """Read prompts, the last of each name.
+
+    Raises:
+        InputError: there are too many, or one is too long.
+    """
+    found: dict[str, str] = {}
+    for one in said:
+        match one:
+            case {"name": str(name), "text": str(text)} if name.strip() and text.strip():
+                found[name] = text
+    if len(found) > _MOST_PROMPTS:
+        raise InputError(f"There are {len(found)} prompts and may be {_MOST_PROMPTS}; delete some.")
+    for name, text in found.items():
+        if len(name) > _LONGEST_NAME or len(text) > _LONGEST_PROMPT:
+            raise InputError(
+                f"The prompt {name[:_LONGEST_NAME]!r} has {len(text):,} characters; a name may "
+                f"have {_LONGEST_NAME} and a text {_LONGEST_PROMPT:,}."
+            )
+    return tuple(found.items())
 
 
 def read_preferences(said: Any) -> Preferences:

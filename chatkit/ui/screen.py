@@ -75,6 +75,12 @@ class Screen(Protocol):
     def place(self, id: str, conversation: str) -> None:
         """Say in which new conversation the visitor's text belongs."""
 
+    def counted(self, id: str, tokens: int) -> None:
+        """Say how many tokens a file has."""
+
+    def meter(self, used: int, window: int) -> None:
+        """Say how full the model's window is; nothing is known when the window is 0."""
+
     def refuse(self, id: str, sentence: str) -> None:
         """Say why something that was sent is not stored."""
 

@@ -44,6 +44,8 @@ class Scroll:
         self._followers: dict[str, Follower] = {}
         self._html: dict[str, str] = {}
         self._ledgers: dict[str, tuple[str, ...]] = {}
+        self._windows: dict[str, int] = {}
+        self._metered = (0, 0)
         self._reading: asyncio.Task[None] | None = None
         # What the browser has of each message.
         self._sent: dict[str, dict[str, Any]] = {}
@@ -170,8 +172,20 @@ class Scroll:
                 if ledger is None and _open(shown):
                     continue
                 self._ledgers[node.id] = left_out(ledger) if ledger else ()
+                self._windows[node.id] = ledger.window if ledger else 0
                 if self._ledgers[node.id]:
                     self._screen.put(self._bubble(shown))
+            self._meter()
+
+    def _meter(self) -> None:
+        """Say how full the window was after the newest answer."""
+        facts = next((shown.node.facts for shown in reversed(self.path) if shown.node.facts), None)
+        id = next((shown.node.id for shown in reversed(self.path) if shown.node.facts), "")
+        window = self._windows.get(id, 0)
+        used = (facts.prompt_tokens or 0) + (facts.completion_tokens or 0) if facts else 0
+        if (used, window) != self._metered:
+            self._metered = (used, window)
+            self._screen.meter(used, window)
 
 
 def _joined(before: tuple[Shown, ...], page: Page) -> tuple[Shown, ...]:

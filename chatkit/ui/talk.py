@@ -11,6 +11,7 @@ from chatkit import telemetry
 from chatkit.answering.options import AnswerOptions
 from chatkit.chat import ChatService
 from chatkit.errors import ChatkitError, InputError, NotFound
+from chatkit.models import shared_models
 from chatkit.service import shared_service
 from chatkit.store.records import ConversationSettings, Feedback
 from chatkit.ui.library import Library
@@ -129,6 +130,10 @@ class Talk:
                 await self._go("")
             case {"type": "open", "conversation": str(conversation)}:
                 await self._go(conversation)
+            case {"type": "count", "of": str(id), "text": str(text)}:
+                async with shared_models().use(self._controls.wish().model) as engine:
+                    tokens = len(engine.template.tokenizer.encode(text))
+                self._screen.counted(id, tokens)
             case {"type": "library"}:
                 if await self._library.obey(message) and message["of"] == self._wanted:
                     await self._go("")
@@ -171,7 +176,10 @@ class Talk:
             case {"type": "branch", "node": str(node)}:
                 await service.select_branch(*place, node)
             case {"type": "thumb", "node": str(node), "thumb": "up" | "down" | None as thumb}:
-                await service.feedback(*place, node, Feedback(thumb))
+                await service.feedback(*place, node, _opinion(thumb, message))
+            case {"type": "fork", "node": str(node)}:
+                await self._go(await service.fork(*place, node))
+                return
             case {"type": "older"} if self._scroll is not None:
                 await self._scroll.older()
                 return
@@ -257,3 +265,10 @@ class Talk:
     def _nudge(self) -> None:
         """Look as soon as everything before has been done."""
         self.hear(LOOK)
+
+
+def _opinion(thumb: Any, message: Mapping[str, Any]) -> Feedback:
+    """Read what a visitor thinks of an answer, and why."""
+    tags, comment = message.get("tags"), message.get("comment")
+    known = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+    return Feedback(thumb, tuple(known[:10]), comment if isinstance(comment, str) else "")

@@ -1,6 +1,7 @@
 // One message as an element. A question is set as text; an answer is HTML made safe by the server.
 
 import {clamp, copyButton, dress, dressWhole} from "./content.js"
+import {reasons} from "./sheets.js"
 
 export const make = (tag, name, text = "") => {
   const element = document.createElement(tag)
@@ -17,6 +18,9 @@ const ICONS = {
   edit: "M4 20h4L19 9l-4-4L4 16zM13.5 6.5l4 4",
   copy: "M9 9h11v11H9zM5 15H4V4h11v1",
   more: "M5 12h.01M12 12h.01M19 12h.01",
+  attach: "M20 11l-8.500 8.500a5 5 0 0 1-7-7L13 4a3.300 3.300 0 0 1 4.700 4.700l-8.200 8.200a1.700 1.700 0 0 1-2.400-2.400L14 7.500",
+  remove: "M6 6l12 12M18 6L6 18",
+  fork: "M7 4v6a4 4 0 0 0 4 4h6M13 10l4 4-4 4M7 10v10",
   wrap: "M4 6h16M4 12h13a3 3 0 0 1 0 6h-4m2-2-2 2 2 2M4 18h5",
   download: "M12 4v11M7 11l5 5 5-5M5 20h14",
   before: "M14 6l-6 6 6 6",
@@ -158,7 +162,10 @@ function answer(element, bubble, act) {
   if (!element.classList.contains("pending")) {
     const thumb = (name, label) => {
       const pressed = bubble.thumb === name
-      const one = button(name, label, () => act.thumb(bubble.id, pressed ? null : name))
+      const one = button(name, label, () => {
+        act.thumb(bubble.id, pressed ? null : name)
+        if (!pressed) { ask(element, {...bubble, thumb: name}, act) }
+      })
       one.setAttribute("aria-pressed", String(pressed))
       return one
     }
@@ -168,11 +175,26 @@ function answer(element, bubble, act) {
       copyButton("Copy", () => text.innerText),
       thumb("up", "Good answer"),
       thumb("down", "Bad answer"),
+      button("fork", "Go on in another conversation", () => act.fork(bubble.id)),
       moment(bubble.created),
       make("span", "note", bubble.note),
     )
   }
   element.append(foot)
+}
+
+// The page shows the answer anew when the thumb is stored; the form stays open over that.
+const asking = new Map()
+
+function ask(element, bubble, act) {
+  const close = () => {
+    asking.get(bubble.id)?.remove()
+    asking.delete(bubble.id)
+  }
+  close()
+  const form = reasons(bubble, act, close)
+  asking.set(bubble.id, form)
+  element.append(form)
 }
 
 export function message(bubble, act) {
@@ -182,6 +204,7 @@ export function message(bubble, act) {
   element.dataset.id = bubble.id
   element.setAttribute("aria-label", bubble.role === "user" ? "You" : "Assistant")
   if (bubble.role === "user") { question(element, bubble, act) } else { answer(element, bubble, act) }
+  if (asking.has(bubble.id)) { element.append(asking.get(bubble.id)) }
   return element
 }
 
