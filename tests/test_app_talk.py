@@ -1,6 +1,7 @@
 """One page of the app and its visitor, without a browser, on a real store."""
 
 import asyncio
+import random
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from chatkit.engines.scripted import Script
 from chatkit.errors import InputError, SamplingError, StoreUnavailable
 from chatkit.sampling import Sampling
 from chatkit.store.records import ConversationSettings
+from chatkit.ui.arena import Arena
 from chatkit.ui.bubble import Bubble
 from chatkit.ui.library import Library
 from chatkit.ui.preferences import Preferences
@@ -139,6 +141,28 @@ class Board:
         return [str(item["title"]) for item in self.items]
 
 
+class Boards:
+    """A stage that notes what it is to show."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.bubbles: dict[int, dict[str, Any]] = {}
+        self.result: tuple[list[str], int | None, list[str]] | None = None
+
+    def show_round(self, question: str, names: Sequence[str]) -> None:
+        self.names, self.bubbles, self.result = list(names), {}, None
+
+    def put(self, column: int, bubble: Bubble) -> None:
+        self.bubbles[column] = bubble.to_json()
+
+    def grow(self, column: int, bubble: Bubble, ended: str) -> None:
+        shown = self.bubbles[column]
+        shown |= {"html": shown["html"] + ended, "tail": bubble.tail, "steps": bubble.steps}
+
+    def show_result(self, names: Sequence[str], best: int | None, notes: Sequence[str]) -> None:
+        self.result = (list(names), best, list(notes))
+
+
 class Page:
     """A page of the app in front of somebody."""
 
@@ -146,9 +170,12 @@ class Page:
         async def open_service() -> ChatService:
             return service
 
+        self.service = service
         self.paper, self.knobs, self.board = Paper(), Knobs(), Board()
         library = Library(self.board, undo_seconds=0.2)
-        self.talk = Talk(self.paper, self.knobs, library, open_service)
+        self.boards = Boards()
+        arena = Arena(self.boards, self.knobs, open_service, random.Random(0))
+        self.talk = Talk(self.paper, self.knobs, library, arena, open_service)
         self._sent = 0
         self.hear(type="ready", visitor=token, conversation=conversation)
 
@@ -454,7 +481,8 @@ async def test_a_store_that_does_not_open_is_one_sentence() -> None:
         raise StoreUnavailable("The database does not answer; start it.")
 
     paper = Paper()
-    talk = Talk(paper, Knobs(), Library(Board()), closed)
+    arena = Arena(Boards(), Knobs(), closed)
+    talk = Talk(paper, Knobs(), Library(Board()), arena, closed)
     talk.hear({"type": "ready", "visitor": TOKEN, "conversation": ""})
     await until(lambda: bool(paper.said))
     talk.hear({"type": "begin", "id": "one"})

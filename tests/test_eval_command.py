@@ -94,3 +94,19 @@ def test_a_model_that_goes_on_otherwise_is_too_far(tmp_path: Path) -> None:
     assert done.stdout.startswith("Too far: 25.0% of 8 tokens agree")
     missing = evaluate(*arguments, "--prompts", tmp_path / "none.txt")
     assert missing.returncode == 2 and "cannot be read" in missing.stderr
+
+
+def test_a_judge_that_was_stopped_goes_on_where_it_was(suite: Path, tmp_path: Path) -> None:
+    for name in ("scripted:", "scripted:other"):
+        assert evaluate("run", suite, "--model", name, "--out", tmp_path).returncode == 0
+    runs = (tmp_path / "echo--scripted", tmp_path / "echo--scripted-other")
+    verdicts = tmp_path / "verdicts.jsonl"
+    first = {"judge": "scripted:", "sample": "1", "won": 1.0, "swayed": False, "longer": 3}
+    verdicts.write_text(json.dumps(first) + '\n{"judge": "scr')
+    judged = evaluate("judge", *runs, "--judge", "scripted:", "--out", verdicts)
+    assert judged.returncode == 0, judged.stderr
+    lines = [json.loads(line) for line in verdicts.read_text().splitlines()]
+    assert len(lines) == 60 and lines[0] == first
+    (tmp_path / "other.jsonl").write_text("no verdicts\n")
+    refused = evaluate("judge", *runs, "--judge", "scripted:", "--out", tmp_path / "other.jsonl")
+    assert refused.returncode == 2 and "holds no verdicts" in refused.stderr

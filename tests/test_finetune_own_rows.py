@@ -14,10 +14,11 @@ from chatkit.engines.scripted import Script, ScriptedEngine, byte_tokenizer
 from chatkit.finetuning.gathering import KINDS, Gathering, gather
 from chatkit.finetuning.own_rows import own_rows
 from chatkit.finetuning.rows import Example, Pair, Row, Thumb
+from chatkit.messages import Message
 from chatkit.sampling import Sampling
 from chatkit.service import open_chat_service
 from chatkit.settings import settings
-from chatkit.store.records import Feedback
+from chatkit.store.records import Feedback, VoteRecord
 from chatkit.template import ChatTemplate
 
 pytestmark = pytest.mark.anyio
@@ -141,3 +142,13 @@ async def test_a_recipe_reads_the_store_by_name(service: ChatService, tmp_path: 
     _, report = gather(made, TEMPLATE, tmp_path / "data")
     assert report.train == 4 and report.formats == {"conversations:": "our own store, examples"}
     assert {user for user, _ in report.people} == {"user0", "user1", "user2", "user3"}
+
+
+async def test_a_vote_is_a_pair_and_a_tie_is_none(service: ChatService) -> None:
+    asked = (Message("user", "hi"),)
+    await service.vote("ada", VoteRecord(asked, "a", "b", "one", "two", 0.0, True))
+    await service.vote("ada", VoteRecord(asked, "a", "b", "one", "two", 0.5, True))
+    await service.vote("ada", VoteRecord(asked, "a", "b", "same", "same", 1.0, True))
+    (pair,) = await rows(service, "pair")
+    assert isinstance(pair, Pair) and pair.origin.made_by == ("b", "a")
+    assert (pair.chosen.content, pair.rejected.content) == ("two", "one")

@@ -27,7 +27,9 @@ def somebody(browser: Browser) -> BrowserContext:
 def echo_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The app with an engine that answers with the question, slowly where that says so."""
     folder = tmp_path_factory.mktemp("echo")
-    with running_app(folder / "log", folder / "home", "scripted:", script=SLOW_APP) as app:
+    with running_app(
+        folder / "log", folder / "home", "scripted:,scripted:other", script=SLOW_APP
+    ) as app:
         yield app
 
 

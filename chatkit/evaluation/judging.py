@@ -5,7 +5,7 @@ Source: Zheng 2023 (MT-bench) for pairs, orders and marks; Dubois 2024 for the c
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -108,7 +108,15 @@ class Judgement:
         return win_rate_at_even_length([w for w, _ in decided], [n for _, n in decided])
 
 
-async def judge_runs(judge: Engine, old: Run, new: Run, *, streams: int = 4) -> Judgement:
+async def judge_runs(
+    judge: Engine,
+    old: Run,
+    new: Run,
+    *,
+    streams: int = 4,
+    known: Mapping[str, Judged] | None = None,
+    keep: Callable[[Judged], None] = lambda judged: None,
+) -> Judgement:
     """Let a model compare the answers of two runs, each pair in both orders.
 
     Args:
@@ -116,6 +124,8 @@ async def judge_runs(judge: Engine, old: Run, new: Run, *, streams: int = 4) -> 
         old: the run that the other is compared with.
         new: the run that is judged.
         streams: pairs at once.
+        known: verdicts of before by sample, which are not asked for again.
+        keep: is given each new verdict as it comes.
 
     Raises:
         InputError: the runs share no answered sample.
@@ -133,8 +143,12 @@ async def judge_runs(judge: Engine, old: Run, new: Run, *, streams: int = 4) -> 
     free = asyncio.Semaphore(streams)
 
     async def of(sample: str) -> Judged:
+        if known and sample in known:
+            return known[sample]
         async with free:
-            return await _judge_pair(judge, old, new, sample)
+            judged = await _judge_pair(judge, old, new, sample)
+        keep(judged)
+        return judged
 
     return Judgement(judge.name, tuple(await asyncio.gather(*map(of, both))))
 

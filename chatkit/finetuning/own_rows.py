@@ -8,9 +8,9 @@ from dataclasses import replace
 from chatkit.errors import InputError
 from chatkit.finetuning.formats import in_order
 from chatkit.finetuning.rows import Example, Kind, Origin, Pair, Row, Thumb
-from chatkit.messages import Message, system
+from chatkit.messages import Message, assistant, system
 from chatkit.store.opening import Store
-from chatkit.store.records import Feedback, NodeRecord
+from chatkit.store.records import Feedback, NodeRecord, VoteRecord
 
 OWN = "conversations:"
 # The preference by which a user lets their conversations be trained on.
@@ -23,8 +23,8 @@ async def own_rows(
     """Give the rows of one kind that the store has, conversation by conversation.
 
     Liked answers are examples. Pairs are an answer liked and its sibling disliked, a person's own
-    version and the answer that it replaces, and the answer that was kept and the siblings that
-    were asked for again. Thumbs are what they are.
+    version and the answer that it replaces, the answer that was kept and the siblings that were
+    asked for again, and what a vote prefers. Thumbs are what they are.
 
     Args:
         store: our own.
@@ -33,13 +33,31 @@ async def own_rows(
         consent: all users agreed; else only those whose preference `training` is true.
     """
     number = 0
-    for one in (user,) if user is not None else await store.conversations.users():
+    for one in (user,) if user is not None else await _everybody(store):
         if not consent and (await store.opinions.preferences(one)).get(CONSENT) is not True:
             continue
         for id in await store.conversations.ids(one):
             async for row in _of_conversation(store, kind, one, id):
                 number += 1
                 yield _numbered(row, number)
+        if kind == "pair":
+            for id, vote in (await store.votes.of(one)).items():
+                if pair := _of_vote(vote, Origin(OWN, 0, one, id)):
+                    number += 1
+                    yield _numbered(pair, number)
+
+
+async def _everybody(store: Store) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*await store.conversations.users(), *await store.votes.users())))
+
+
+def _of_vote(vote: VoteRecord, origin: Origin) -> Pair | None:
+    if vote.won == 0.5 or vote.first_answer == vote.second_answer:
+        return None
+    sides = [(vote.first, vote.first_answer), (vote.second, vote.second_answer)]
+    (best, chosen), (worst, rejected) = sides if vote.won else sides[::-1]
+    made = origin._replace(made_by=(best, worst))
+    return Pair(in_order(list(vote.prompt)), assistant(chosen), assistant(rejected), made)
 
 
 async def _of_conversation(store: Store, kind: Kind, user: str, id: str) -> AsyncIterator[Row]:

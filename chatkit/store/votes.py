@@ -63,6 +63,15 @@ class Votes:
         seal = await self._keys.of_user(user)
         return {row.id: _from_row(row, seal.open(row.sealed, f"vote:{row.id}")) for row in rows}
 
+    async def users(self) -> tuple[str, ...]:
+        """Name everybody who has voted."""
+        query = select(votes.c.user_id).distinct().order_by(votes.c.user_id)
+
+        async def ask(connection: Transaction) -> tuple[str, ...]:
+            return tuple((await connection.execute(query)).scalars())
+
+        return await self._database.read(ask)
+
     async def take_back(self, user: str, id: str) -> None:
         """Delete a vote.
 

@@ -12,6 +12,9 @@ from panel_material_ui import Button, Select
 from panel_material_ui.template.base import Page
 
 from chatkit.errors import InputError
+from chatkit.service import shared_service
+from chatkit.ui.arena import Arena
+from chatkit.ui.arena_view import ArenaView
 from chatkit.ui.closing import close_with_server
 from chatkit.ui.drawer import Drawer
 from chatkit.ui.library import Library
@@ -114,12 +117,14 @@ def chat_page() -> Page:
         hint="What would you like to know?" if names else NO_MODEL,
         placeholder=pn.bind("Message {}".format, picker) if names else "",
     )
-    talk = Talk(view, Settings(picker, drawer), Library(sidebar))
+    arena, controls = ArenaView(names), Settings(picker, drawer)
+    rounds = Arena(arena, controls, shared_service)
+    talk = Talk(view, controls, Library(sidebar), rounds)
     new = Button(label="New chat", icon="add", variant="text", margin=(5, 0), sx=NARROW)
-    new.on_click(lambda _: talk.hear({"type": "new"}))
-    page = _page([picker, new], sidebar, drawer, view)
-    looks = Looks(page, talk)
-    for part in (view, sidebar):
+    new.on_click(lambda _: looks.hear({"type": "new"}))
+    page = _page([picker, new], sidebar, drawer, view, arena)
+    looks = Looks(page, talk, view, arena)
+    for part in (view, sidebar, arena):
         part.on_msg(lambda event: looks.hear(event.data))
     pn.state.on_session_destroyed(lambda _: talk.close())
     return page
@@ -131,9 +136,13 @@ class Looks:
     Args:
         page: whose switch.
         talk: hears everything else, and what is preferred now.
+        view: the conversation.
+        arena: what stands in its place while models are compared.
     """
 
-    def __init__(self, page: Page, talk: Talk) -> None:
+    def __init__(self, page: Page, talk: Talk, view: MessageView, arena: ArenaView) -> None:
+        self._view = view
+        self._arena = arena
         self._page = page
         self._talk = talk
         self._wanted: bool | None = None
@@ -149,8 +158,18 @@ class Looks:
             case {"type": "wide"}:
                 # On a phone it would cover the conversation.
                 _when_loaded(self._document, self._open_sidebar)
+            case {"type": "compare"}:
+                self._show_arena(True)
+            case {"type": "leave"}:
+                self._show_arena(False)
+            case {"type": "open" | "new"}:
+                self._show_arena(False)
+                self._talk.hear(message)
             case _:
                 self._talk.hear(message)
+
+    def _show_arena(self, shown: bool) -> None:
+        self._view.visible, self._arena.visible = not shown, shown
 
     def _darken(self, dark: bool) -> None:
         self._page.dark_theme = dark
@@ -175,7 +194,13 @@ def _keep_to_this_server() -> None:
         pn.state.curdoc.template_variables["dist_url"] = get_dist_path()
 
 
-def _page(header: list[Viewable], sidebar: SidebarView, drawer: Drawer, view: MessageView) -> Page:
+def _page(
+    header: list[Viewable],
+    sidebar: SidebarView,
+    drawer: Drawer,
+    view: MessageView,
+    arena: ArenaView,
+) -> Page:
     return Page(
         title="chatkit",
         header=header,
@@ -186,7 +211,7 @@ def _page(header: list[Viewable], sidebar: SidebarView, drawer: Drawer, view: Me
         contextbar_variant="auto",
         sidebar_width=300,
         sidebar_resizable=False,
-        main=[view],
+        main=[view, arena],
         # Panel's indicator tells of every visitor's work, not of this one's.
         busy_indicator=None,
         theme_config=THEME,

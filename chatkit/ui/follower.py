@@ -10,7 +10,7 @@ from chatkit.errors import ChatkitError
 from chatkit.live.event import Event
 from chatkit.ui.bubble import Bubble
 from chatkit.ui.pen import Pen
-from chatkit.ui.screen import Screen
+from chatkit.ui.screen import Writing
 
 
 class Follower:
@@ -26,7 +26,7 @@ class Follower:
 
     def __init__(
         self,
-        screen: Screen,
+        screen: Writing,
         bubble: Bubble,
         text: str,
         events: AsyncGenerator[Event, None],

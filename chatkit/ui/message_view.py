@@ -15,7 +15,7 @@ from chatkit.ui.screen import View
 extension_dirs["chatkit"] = Path(__file__).parent / "static"
 
 
-def _katex() -> str:
+def katex_of_panel() -> str:
     """Find the KaTeX that Panel ships; without it maths is shown as TeX."""
     bundled = Path(panel.__file__).parent / "dist" / "bundled" / "katex"
     found = sorted(bundled.glob("katex@*"))
@@ -40,7 +40,7 @@ class MessageView(JSComponent):
 
     def __init__(self, hint: str, placeholder: str | Callable[[], str]) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
-            hint=hint, placeholder=placeholder, maths=_katex(), sizing_mode="stretch_both"
+            hint=hint, placeholder=placeholder, maths=katex_of_panel(), sizing_mode="stretch_both"
         )
 
     def show_view(self, view: View) -> None:

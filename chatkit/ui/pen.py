@@ -4,7 +4,7 @@ import time
 
 from chatkit.markdown import GrowingMarkdown
 from chatkit.ui.bubble import Bubble
-from chatkit.ui.screen import Screen
+from chatkit.ui.screen import Writing
 
 SECONDS_BETWEEN_UPDATES = 0.05
 
@@ -18,7 +18,7 @@ class Pen:
         text: what there is of it.
     """
 
-    def __init__(self, screen: Screen, bubble: Bubble, text: str) -> None:
+    def __init__(self, screen: Writing, bubble: Bubble, text: str) -> None:
         self._screen = screen
         self._bubble = bubble
         self._markdown = GrowingMarkdown()

@@ -60,17 +60,21 @@ class View:
     temporary: bool = False
 
 
-class Screen(Protocol):
-    """Where a conversation is shown."""
-
-    def show_view(self, view: View) -> None:
-        """Show these messages and no others."""
+class Writing(Protocol):
+    """Where an answer is shown while it is written."""
 
     def put(self, bubble: Bubble) -> None:
         """Show a message anew, when it is on the page."""
 
     def grow(self, bubble: Bubble, ended: str) -> None:
         """Add the HTML that has ended to a message, and show its open tail anew."""
+
+
+class Screen(Writing, Protocol):
+    """Where a conversation is shown."""
+
+    def show_view(self, view: View) -> None:
+        """Show these messages and no others."""
 
     def place(self, id: str, conversation: str) -> None:
         """Say in which new conversation the visitor's text belongs."""

@@ -288,6 +288,7 @@ function render({model}) {
   foot.append(
     wordButton("import", "Import", () => picker.click()),
     wordButton("export", "Export all", () => act.do({do: "export all"})),
+    wordButton("compare", "Compare models", () => model.send_msg({type: "compare"})),
     wordButton("prefer", "Preferences", () => preferences.box.showModal()),
   )
   top.append(fresh, hidden, search)

@@ -14,6 +14,7 @@ from chatkit.errors import ChatkitError, InputError, NotFound
 from chatkit.models import shared_models
 from chatkit.service import shared_service
 from chatkit.store.records import ConversationSettings, Feedback
+from chatkit.ui.arena import Arena
 from chatkit.ui.library import Library
 from chatkit.ui.notices import shared_notices
 from chatkit.ui.screen import Controls, Screen, View
@@ -36,6 +37,7 @@ class Talk:
         screen: where it is shown.
         controls: what the visitor sets beside the conversation.
         library: the visitor's other conversations.
+        arena: models side by side.
         opened: gives the chat service.
     """
 
@@ -44,11 +46,13 @@ class Talk:
         screen: Screen,
         controls: Controls,
         library: Library,
+        arena: Arena,
         opened: Callable[[], Awaitable[ChatService]] = shared_service,
     ) -> None:
         self._screen = screen
         self._controls = controls
         self._library = library
+        self._arena = arena
         self._opened = opened
         self._user = ""
         self._wanted = ""
@@ -73,6 +77,7 @@ class Talk:
         if self._task is not None:
             self._task.cancel()
         self._leave()
+        self._arena.close()
 
     async def _live(self) -> None:
         while True:
@@ -119,6 +124,7 @@ class Talk:
         match message:
             case {"type": "ready", "visitor": str(token), "conversation": str(conversation)}:
                 self._user = visitor_of(token)
+                self._arena.enter(self._user)
                 await self._library.enter(self._user, await self._opened())
                 await self._go(conversation)
             case {"type": "sidebar"}:
@@ -130,6 +136,8 @@ class Talk:
                 await self._go("")
             case {"type": "open", "conversation": str(conversation)}:
                 await self._go(conversation)
+            case {"type": "arena"}:
+                await self._arena.obey(message)
             case {"type": "count", "of": str(id), "text": str(text)}:
                 async with shared_models().use(self._controls.wish().model) as engine:
                     tokens = len(engine.template.tokenizer.encode(text))
