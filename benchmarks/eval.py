@@ -157,5 +157,10 @@ def _generate_loop(prompts: list[str]) -> float:
             said, add_generation_prompt=True, return_tensors="pt", return_dict=True
         )
         with torch.inference_mode():
-            model.generate(**ids, max_new_tokens=ANSWER_TOKENS, do_sample=False)
+            model.generate(
+                input_ids=ids["input_ids"],
+                attention_mask=ids["attention_mask"],
+                max_new_tokens=ANSWER_TOKENS,
+                do_sample=False,
+            )
     return time.perf_counter() - began

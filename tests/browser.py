@@ -204,6 +204,8 @@ class Visitor:
         field = self.page.get_by_label(label)
         field.fill(value)
         field.press("Tab")
+        self.page.keyboard.press("Escape")
+        field.wait_for(state="hidden")
 
     def strangers(self) -> list[str]:
         """The requests that went anywhere but to the app."""

@@ -98,7 +98,7 @@ def test_new_chat_begins_anew_and_the_old_one_stays(echo_app: App, visit: Visit)
     visitor.ask("one")
     old = visitor.page.url
 
-    new = visitor.page.get_by_role("button", name="New chat")
+    new = visitor.page.get_by_role("button", name="New chat").first
     new.focus()
     new.press("Enter")
     expect(visitor.questions).to_have_count(0)

@@ -19,7 +19,11 @@ class ArenaView(JSComponent):
 
     def __init__(self, models: Sequence[str]) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
-            models=list(models), maths=katex_of_panel(), sizing_mode="stretch_both", visible=False
+            models=list(models),
+            maths=katex_of_panel(),
+            sizing_mode="stretch_both",
+            margin=0,
+            visible=False,
         )
 
     def show_round(self, question: str, names: Sequence[str]) -> None:

@@ -208,7 +208,6 @@ def _page(
         sidebar_open=False,
         contextbar=drawer.widgets,
         contextbar_width=300,
-        contextbar_variant="auto",
         sidebar_width=300,
         sidebar_resizable=False,
         main=[view, arena],

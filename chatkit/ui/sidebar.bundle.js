@@ -6,6 +6,7 @@ import {here, prefer, preferred} from "../../../../static/extensions/chatkit/sha
 
 const DAY = 86_400_000
 const UNTITLED = "New chat"
+const SETTLE_MS = 600
 const LARGEST_FILE = 10_000_000
 
 // The heading under which a conversation stands, by the visitor's own days.
@@ -182,11 +183,17 @@ function render({model}) {
   let more = false
   let found = null
   let waiting = 0
+  let changed = 0
+  let settling = 0
 
   const act = {
     open: conversation => model.send_msg({type: "open", conversation}),
     do: wish => model.send_msg({type: "library", ...wish}),
-    prefer: values => act.do({do: "prefer", values}),
+    prefer(values) {
+      changed = Date.now()
+      prefer({...preferred(), ...values})
+      act.do({do: "prefer", values})
+    },
   }
   const fresh = wordButton("fresh", "New chat", () => model.send_msg({type: "new"}))
   const hidden = wordButton("hidden-chat", "Temporary chat", () =>
@@ -254,8 +261,10 @@ function render({model}) {
     },
     file: save,
     preferences({preferences: now}) {
-      prefer(now)
-      preferences.show(now)
+      // What is still being changed here is newer than what the server says of the change before.
+      clearTimeout(settling)
+      const wait = Math.max(0, changed + SETTLE_MS - Date.now())
+      settling = setTimeout(() => { prefer(now); preferences.show(now) }, wait)
     },
   }
 
