@@ -153,3 +153,27 @@ def test_nothing_of_150_hostile_texts_and_more_runs(
     strangers = [url for url in visitor.strangers() if "example" not in url]
     assert strangers == [] and visitor.page.title().startswith("</title>")
     context.close()
+
+
+def test_a_long_answer_that_ended_out_of_sight_is_told(echo_app: App, browser: Browser) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.add_init_script(
+        """window.told = []
+        window.Notification = class {
+            static permission = "granted"
+            static requestPermission = async () => "granted"
+            constructor(title, options) { window.told.push(options.body) }
+        }"""
+    )
+    visitor = Visitor(context.new_page(), echo_app)
+    page = visitor.page
+    page.get_by_role("button", name="Preferences").click()
+    page.get_by_label("The browser tells").check()
+    page.get_by_role("button", name="Close", exact=True).click()
+    page.wait_for_timeout(1000)
+    visitor.ask("slowly " + "word " * 70)
+    assert page.evaluate("window.told") == []
+    page.evaluate("Object.defineProperty(document, 'hidden', {get: () => true})")
+    visitor.ask("slowly " + "again " * 70)
+    assert page.evaluate("window.told.length") == 1
+    context.close()

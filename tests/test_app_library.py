@@ -1,5 +1,6 @@
 """The sidebar and its visitor, without a browser, on a real store."""
 
+import asyncio
 import json
 
 import pytest
@@ -78,12 +79,10 @@ async def test_who_leaves_before_the_time_is_over_has_deleted_it() -> None:
         one.talk.close()
         other = page()
         await until(lambda: len(other.board.items) == 1)
-
-        def gone() -> bool:
-            other.hear(type="library", do="more")
-            return other.board.items == []
-
-        await until(gone)
+        async with asyncio.timeout(20):
+            while other.board.items:
+                other.hear(type="library", do="more")
+                await asyncio.sleep(0.1)
 
 
 async def test_words_are_found_with_where_they_stand() -> None:
@@ -188,7 +187,7 @@ def test_preferences_that_cannot_be_read_are_the_usual_ones() -> None:
     assert read_preferences(None) == read_preferences("x") == Preferences()
     assert read_preferences({"theme": "pink", "pinned": ["a", 1]}) == Preferences(pinned=("a",))
     assert read_preferences({"theme": 3, "text_size": "x"}) == Preferences()
-    whole = Preferences("dark", 20, True, False, False, ("a",), (("sum", "Sum {{it}}"),))
+    whole = Preferences("dark", 20, True, False, False, True, ("a",), (("sum", "Sum {{it}}"),))
     assert read_preferences(json.loads(json.dumps(whole.to_json()))) == whole
     with pytest.raises(InputError, match="no theme"):
         Preferences("pink")  # type: ignore[arg-type]

@@ -12,6 +12,8 @@ const LOST = "The connection to the server was lost; trying again."
 const LONGEST_PAUSE_SECONDS = 10
 // So wide, the page has room for the conversations beside the one that is shown.
 const WIDE = 1_100
+const LONG_ANSWER_MS = 3_000
+const MANY = 60
 
 // The store has everything, so a page that lost its server begins anew as soon as it answers.
 async function comeBack() {
@@ -26,6 +28,15 @@ async function comeBack() {
   }
   reloads.note()
   location.reload()
+}
+
+// Tells of an answer that took a while, to somebody who looks at something else by now.
+function notify(begun, text) {
+  const long = Date.now() - begun > LONG_ANSWER_MS
+  if (document.hidden && long && preferred().notifies && window.Notification?.permission === "granted") {
+    const note = new Notification("The answer is there", {body: text.slice(0, 200), tag: "chatkit"})
+    note.onclick = () => { window.focus(); note.close() }
+  }
 }
 
 function render({model, view}) {
@@ -45,6 +56,7 @@ function render({model, view}) {
   let shown = null
   let answering = false
   let asking = false
+  let begun = 0
   let dark = null
 
   log.setAttribute("role", "log")
@@ -132,6 +144,7 @@ function render({model, view}) {
       const last = list.querySelector(".assistant:last-child .text")
       const end = last && preferred().speaks ? `Answer: ${last.innerText}` : "Answered"
       said.textContent = pending ? "Answering" : last ? end : ""
+      if (pending) { begun = Date.now() } else if (last) { notify(begun, last.innerText) }
     }
     root.classList.toggle("answering", answering)
     root.classList.toggle("busy", busy())
@@ -168,6 +181,7 @@ function render({model, view}) {
     for (const one of wanted) {
       if (one === at) { at = at.nextElementSibling } else { list.insertBefore(one, at) }
     }
+    list.classList.toggle("many", ids.length > MANY)
     if (wanted.length < ids.length) { askAgain() }
   }
   const askAgain = () => {
@@ -275,6 +289,10 @@ function render({model, view}) {
     comeBack()
   })
 
+  // Who scrolls back to the oldest message that is there gets the ones before it.
+  new IntersectionObserver(([seen]) => {
+    if (seen.isIntersecting && log.scrollTop < 200 && log.scrollHeight > log.clientHeight) { older.click() }
+  }, {root: log}).observe(older)
   older.hidden = true
   secret.hidden = true
   log.append(hint, secret, older, list, unsentList)

@@ -23,6 +23,7 @@ class Preferences:
         still: whether nothing moves.
         enter_sends: whether Enter sends; otherwise it begins a line, and Ctrl+Enter sends.
         speaks: whether finished answers are read to screen readers.
+        notifies: whether the browser tells of a long answer that ended out of sight.
         pinned: the conversations that stand first.
         prompts: texts by their names, with `{{variables}}` in them.
 
@@ -35,6 +36,7 @@ class Preferences:
     still: bool = False
     enter_sends: bool = True
     speaks: bool = True
+    notifies: bool = False
     pinned: tuple[str, ...] = ()
     prompts: tuple[tuple[str, str], ...] = ()
 

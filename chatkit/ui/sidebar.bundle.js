@@ -130,6 +130,7 @@ const SWITCHES = [
   ["still", "Nothing moves"],
   ["enter_sends", "Enter sends; Shift+Enter begins a line"],
   ["speaks", "Screen readers are told finished answers"],
+  ["notifies", "The browser tells when a long answer has ended out of sight"],
 ]
 
 function settings(act) {
@@ -156,7 +157,14 @@ function settings(act) {
   const switches = SWITCHES.map(([name, text]) => {
     const [label, one] = [make("label", "choice"), make("input", "")]
     one.type = "checkbox"
-    one.addEventListener("change", () => act.prefer({[name]: one.checked}))
+    one.addEventListener("change", async () => {
+      const asks = name === "notifies" && one.checked
+      if (asks && await window.Notification?.requestPermission() !== "granted") {
+        // The browser forbids it, so it is no preference.
+        one.checked = false
+      }
+      act.prefer({[name]: one.checked})
+    })
     label.append(one, make("span", "", text))
     return [name, one, label]
   })
