@@ -3,6 +3,7 @@
 import sys
 
 from benchmarks import (
+    app,
     app_memory,
     context,
     cuda,
@@ -25,6 +26,7 @@ ALL = {
     "research": research.run,
     "prefix": prefix.run,
     "startup": startup.run,
+    "app": app.run,
     "app_memory": app_memory.run,
     "context": context.run,
     "store": store.run,

@@ -4,10 +4,11 @@ import asyncio
 import json
 
 import pytest
-from test_app_talk import OTHER_TOKEN, Page, pages, until
+from test_app_talk import OTHER_TOKEN, TOKEN, Page, pages, until
 
 from chatkit.errors import InputError
 from chatkit.ui.preferences import Preferences, read_preferences
+from chatkit.ui.visitor import visitor_of
 
 pytestmark = pytest.mark.anyio
 
@@ -176,6 +177,17 @@ async def test_preferences_are_kept_for_the_next_page() -> None:
         assert other.board.preferences.still and other.board.preferences.enter_sends
 
 
+async def test_consent_to_training_is_what_fine_tuning_asks_for() -> None:
+    async with pages() as page:
+        one = page()
+        await until(lambda: one.talk._user != "")
+        one.hear(type="library", do="prefer", values={"trains": True})
+        await until(lambda: one.board.preferences.trains)
+        assert (await one.service.preferences(visitor_of(TOKEN)))["training"] is True
+        other = page()
+        await until(lambda: other.board.preferences.trains)
+
+
 async def test_a_preference_out_of_range_is_one_sentence() -> None:
     async with pages() as page:
         one = page()
@@ -187,7 +199,9 @@ def test_preferences_that_cannot_be_read_are_the_usual_ones() -> None:
     assert read_preferences(None) == read_preferences("x") == Preferences()
     assert read_preferences({"theme": "pink", "pinned": ["a", 1]}) == Preferences(pinned=("a",))
     assert read_preferences({"theme": 3, "text_size": "x"}) == Preferences()
-    whole = Preferences("dark", 20, True, False, False, True, ("a",), (("sum", "Sum {{it}}"),))
+    whole = Preferences(
+        "dark", 20, True, False, False, True, False, ("a",), (("sum", "Sum {{it}}"),)
+    )
     assert read_preferences(json.loads(json.dumps(whole.to_json()))) == whole
     with pytest.raises(InputError, match="no theme"):
         Preferences("pink")  # type: ignore[arg-type]

@@ -10,11 +10,10 @@ from chatkit.finetuning.formats import in_order
 from chatkit.finetuning.rows import Example, Kind, Origin, Pair, Row, Thumb
 from chatkit.messages import Message, assistant, system
 from chatkit.store.opening import Store
+from chatkit.store.opinions import CONSENT
 from chatkit.store.records import Feedback, NodeRecord, VoteRecord
 
 OWN = "conversations:"
-# The preference by which a user lets their conversations be trained on.
-CONSENT = "training"
 
 
 async def own_rows(

@@ -17,6 +17,8 @@ from chatkit.store.records import Feedback
 from chatkit.store.schema import feedback, nodes, users
 from chatkit.store.transaction import Transaction
 
+# The preference by which a user lets their conversations and votes be trained on.
+CONSENT = "training"
 _OPINIONS = select(feedback).where(
     feedback.c.node_id.in_(bindparam("answers", expanding=True)),
     feedback.c.user_id == bindparam("user"),

@@ -4,6 +4,7 @@ import asyncio
 import io
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from chatkit.chat import ChatService
@@ -12,6 +13,7 @@ from chatkit.exchange.markdown import write_markdown
 from chatkit.exchange.own import write_json
 from chatkit.exchange.portable import Portable
 from chatkit.exchange.reading import read_conversations
+from chatkit.store.opinions import CONSENT
 from chatkit.store.records import ConversationRecord
 from chatkit.ui.exported_page import write_page
 from chatkit.ui.preferences import Preferences, read_preferences
@@ -65,7 +67,9 @@ class Library:
         """Show the conversations of a user."""
         self._user, self._service = user, service
         stored = await service.preferences(user)
-        self.preferences = read_preferences(stored.get(OWN))
+        self.preferences = replace(
+            read_preferences(stored.get(OWN)), trains=stored.get(CONSENT) is True
+        )
         self._shelves.show_preferences(self.preferences)
         await self.refresh()
 
@@ -178,7 +182,8 @@ class Library:
     async def _prefer(self, service: ChatService, preferences: Preferences) -> None:
         self.preferences = preferences
         stored = await service.preferences(self._user)
-        await service.prefer(self._user, stored | {OWN: preferences.to_json()})
+        told = {OWN: preferences.to_json(), CONSENT: preferences.trains}
+        await service.prefer(self._user, stored | told)
         self._shelves.show_preferences(preferences)
 
     async def _leave(self, service: ChatService, id: str) -> None:

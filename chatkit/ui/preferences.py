@@ -24,6 +24,7 @@ class Preferences:
         enter_sends: whether Enter sends; otherwise it begins a line, and Ctrl+Enter sends.
         speaks: whether finished answers are read to screen readers.
         notifies: whether the browser tells of a long answer that ended out of sight.
+        trains: whether what is said and voted may train models.
         pinned: the conversations that stand first.
         prompts: texts by their names, with `{{variables}}` in them.
 
@@ -37,6 +38,7 @@ class Preferences:
     enter_sends: bool = True
     speaks: bool = True
     notifies: bool = False
+    trains: bool = False
     pinned: tuple[str, ...] = ()
     prompts: tuple[tuple[str, str], ...] = ()
 

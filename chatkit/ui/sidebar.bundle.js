@@ -131,6 +131,7 @@ const SWITCHES = [
   ["enter_sends", "Enter sends; Shift+Enter begins a line"],
   ["speaks", "Screen readers are told finished answers"],
   ["notifies", "The browser tells when a long answer has ended out of sight"],
+  ["trains", "What I say and vote may train models"],
 ]
 
 function settings(act) {

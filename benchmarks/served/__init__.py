@@ -1,0 +1,1 @@
+"""Apps that `panel serve` shows to the benchmark: ours, and the peer with the same answers."""
