@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from chatkit.markdown import ATTRIBUTES, TAGS, GrowingMarkdown, to_html
+from chatkit.ui.model_facts import model_facts
 from chatkit.ui.model_names import model_names
 
 DOCUMENT = """Intro with *stress*
@@ -148,3 +149,10 @@ def test_models_that_are_pulled_are_offered_on_each_engine(
     monkeypatch.setenv("CHATKIT_HOME", str(default_model_home))
 
     assert model_names()[:2] == ("smollm2-135m", "smollm2-135m@transformers")
+
+
+def test_a_models_licence_size_and_fit_are_told_before_it_is_chosen() -> None:
+    told = model_facts("smollm2-135m@transformers")
+    assert "135 million weights" in told and "Apache-2.0" in told and "fits" in told
+    assert model_facts("scripted:").startswith("scripted: is not in the catalogue")
+    assert model_facts("nowhere-7b").startswith("nowhere-7b is not in the catalogue")

@@ -96,18 +96,18 @@ class Knobs:
     """What the visitor has set."""
 
     def __init__(self) -> None:
-        self.system = ""
+        self.settings = ConversationSettings()
         self.sampling = Sampling()
         self.error: InputError | None = None
-        self.shown: tuple[str, str, Mapping[str, Any]] | None = None
+        self.shown: tuple[ConversationSettings, str, Mapping[str, Any]] | None = None
 
     def wish(self) -> Wish:
         if self.error:
             raise self.error
-        return Wish("scripted:", self.system, self.sampling)
+        return Wish("scripted:", self.settings, self.sampling)
 
-    def show(self, system: str, model: str, sampling: Mapping[str, Any]) -> None:
-        self.shown = (system, model, sampling)
+    def show(self, settings: ConversationSettings, model: str, sampling: Mapping[str, Any]) -> None:
+        self.shown = (settings, model, sampling)
 
 
 class Board:
@@ -330,7 +330,8 @@ async def test_the_system_prompt_and_the_sampling_reach_the_engine_and_a_page_op
         one = page()
         await one.ask("one")
         plain = tokens_read(one.paper.last)
-        one.knobs.system, one.knobs.sampling = "Be brief.", Sampling(max_tokens=3)
+        one.knobs.settings = ConversationSettings("Be brief.", "summarise")
+        one.knobs.sampling = Sampling(max_tokens=3)
         one.hear(type="regenerate", id="again", node=one.paper.last["id"])
         await until(lambda: one.paper.over and len(one.paper.last["siblings"]) == 2)
         again = page(conversation=one.conversation)
@@ -339,7 +340,7 @@ async def test_the_system_prompt_and_the_sampling_reach_the_engine_and_a_page_op
     assert one.paper.texts[-1] == "You"
     assert one.paper.last["note"].endswith("ended by the longest length")
     assert tokens_read(one.paper.last) > plain
-    assert again.knobs.shown == ("Be brief.", "scripted:", {"max_tokens": 3})
+    assert again.knobs.shown == (one.knobs.settings, "scripted:", {"max_tokens": 3})
 
 
 async def test_a_system_prompt_that_was_not_touched_leaves_the_conversations_own() -> None:
@@ -350,7 +351,7 @@ async def test_a_system_prompt_that_was_not_touched_leaves_the_conversations_own
         await service.configure(user, one.conversation, ConversationSettings("Be kind.", "refuse"))
         await one.ask("two")
         kept = (await service.conversation(user, one.conversation)).settings
-        one.knobs.system = "Be brief."
+        one.knobs.settings = ConversationSettings("Be brief.")
         await one.ask("three")
         changed = (await service.conversation(user, one.conversation)).settings
 

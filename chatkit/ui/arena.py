@@ -10,7 +10,7 @@ from chatkit.answering.options import AnswerOptions
 from chatkit.chat import ChatService
 from chatkit.errors import InputError
 from chatkit.shelf import Shown
-from chatkit.store.records import ConversationSettings, VoteRecord
+from chatkit.store.records import VoteRecord
 from chatkit.ui.bubble import Bubble, small_print
 from chatkit.ui.follower import Follower
 from chatkit.ui.screen import Controls
@@ -132,8 +132,7 @@ class Arena:
 
     async def _begin(self, place: int, model: str, text: str) -> _Column:
         wish, service = self._controls.wish(), await self._opened()
-        settings = ConversationSettings(wish.system or None)
-        conversation = await service.begin(self._user, settings, temporary=True)
+        conversation = await service.begin(self._user, wish.settings, temporary=True)
         # Who compares wants every answer to be a real one.
         options = AnswerOptions(model, wish.sampling, cached=False)
         turn = await service.send(self._user, conversation, text, options)

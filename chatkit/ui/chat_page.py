@@ -13,6 +13,7 @@ from panel_material_ui.template.base import Page
 
 from chatkit.errors import InputError
 from chatkit.service import shared_service
+from chatkit.store.records import ConversationSettings
 from chatkit.ui.arena import Arena
 from chatkit.ui.arena_view import ArenaView
 from chatkit.ui.closing import close_with_server
@@ -84,16 +85,19 @@ class Settings:
         """Tell how to answer; see `Controls.wish`."""
         if not self._picker.value:
             raise InputError(NO_MODEL)
-        return Wish(self._picker.value, self._drawer.system, self._drawer.sampling)
+        settings = ConversationSettings(self._drawer.system or None, self._drawer.policy)
+        return Wish(self._picker.value, settings, self._drawer.sampling)
 
-    def show(self, system: str, model: str, sampling: Mapping[str, Any]) -> None:
+    def show(self, settings: ConversationSettings, model: str, sampling: Mapping[str, Any]) -> None:
         """Show how a conversation was answered so far; see `Controls.show`."""
-        _when_loaded(self._document, partial(self._change, system, model, sampling))
+        _when_loaded(self._document, partial(self._change, settings, model, sampling))
 
-    def _change(self, system: str, model: str, sampling: Mapping[str, Any]) -> None:
+    def _change(
+        self, settings: ConversationSettings, model: str, sampling: Mapping[str, Any]
+    ) -> None:
         if model in self._picker.options:
             self._picker.value = model
-        self._drawer.show(system, sampling)
+        self._drawer.show(settings, sampling)
 
 
 def _when_loaded(document: Document | None, change: Callable[[], None]) -> None:
@@ -113,6 +117,8 @@ def chat_page() -> Page:
         options=list(names), label="Model", size="small", max_width=280, sizing_mode="stretch_width"
     )
     drawer, sidebar = Drawer(), SidebarView()
+    pn.bind(drawer.tell, picker, watch=True)
+    drawer.tell(picker.value or "")
     view = MessageView(
         hint="What would you like to know?" if names else NO_MODEL,
         placeholder=pn.bind("Message {}".format, picker) if names else "",

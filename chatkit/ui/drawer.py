@@ -1,18 +1,25 @@
-"""The side drawer: the system prompt and how answers are drawn."""
+"""The drawer of settings: the system prompt, how answers are drawn, what the model is."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from panel.pane import Str
 from panel.viewable import Viewable
-from panel_material_ui import TextAreaInput, TextInput
+from panel_material_ui import Select, TextAreaInput, TextInput
 
 from chatkit.sampling import Sampling
+from chatkit.store.records import ConversationSettings, Policy
+from chatkit.ui.model_facts import model_facts
 
 MARGIN = (10, 16)
+FACTS = {"white-space": "pre-wrap", "font": "0.875rem/1.5 Roboto, system-ui, sans-serif"}
 
 
 class Drawer:
-    """Widgets for the system prompt and the sampling; an empty field is the model's own value."""
+    """Widgets for the system prompt, the context policy and the sampling.
+
+    An empty field is the model's own value.
+    """
 
     def __init__(self) -> None:
         self._system = TextAreaInput(
@@ -23,6 +30,18 @@ class Drawer:
             margin=MARGIN,
             sizing_mode="stretch_width",
         )
+        self._policy = Select(
+            label="When a conversation outgrows the window",
+            options={
+                "Leave out the oldest turns": "sliding",
+                "Summarise the oldest turns": "summarise",
+                "Refuse to go on": "refuse",
+            },
+            size="small",
+            margin=MARGIN,
+            sizing_mode="stretch_width",
+        )
+        self._facts = Str(margin=MARGIN, sizing_mode="stretch_width", styles=FACTS)
         self._fields = {
             "temperature": _field("Temperature", "0 always takes the likeliest word."),
             "top_p": _field("Top p", "Keeps the likeliest words up to this share, 0 to 1."),
@@ -36,6 +55,16 @@ class Drawer:
         return str(self._system.value or "")
 
     @property
+    def policy(self) -> Policy:
+        """What happens when a conversation outgrows the window."""
+        policy: Policy = self._policy.value
+        return policy
+
+    def tell(self, model: str) -> None:
+        """Show what is known of a model."""
+        self._facts.object = model_facts(model) if model else ""
+
+    @property
     def sampling(self) -> Sampling:
         """How answers are drawn.
 
@@ -45,16 +74,17 @@ class Drawer:
         typed = {name: str(field.value or "").strip() for name, field in self._fields.items()}
         return Sampling.model_validate({name: text or None for name, text in typed.items()})
 
-    def show(self, system: str, sampling: Mapping[str, Any]) -> None:
-        """Show a system prompt, and how answers were drawn."""
-        self._system.value = system
+    def show(self, settings: ConversationSettings, sampling: Mapping[str, Any]) -> None:
+        """Show how a conversation is answered, and how answers were drawn."""
+        self._system.value = settings.system or ""
+        self._policy.value = settings.policy
         for name, field in self._fields.items():
             field.value = str(sampling.get(name, ""))
 
     @property
     def widgets(self) -> list[Viewable]:
         """All widgets, from top to bottom."""
-        return [self._system, *self._fields.values()]
+        return [self._system, *self._fields.values(), self._policy, self._facts]
 
 
 def _field(label: str, meaning: str) -> TextInput:

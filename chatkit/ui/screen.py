@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from chatkit.sampling import Sampling
+from chatkit.store.records import ConversationSettings
 from chatkit.ui.bubble import Bubble
 
 
@@ -14,12 +15,12 @@ class Wish:
 
     Args:
         model: the name of the model.
-        system: the system prompt, empty without one.
+        settings: the system prompt and what happens when the window is full.
         sampling: how answers are drawn.
     """
 
     model: str
-    system: str
+    settings: ConversationSettings
     sampling: Sampling
 
 
@@ -33,7 +34,7 @@ class Controls(Protocol):
             InputError: there is no model, or a setting is none.
         """
 
-    def show(self, system: str, model: str, sampling: Mapping[str, Any]) -> None:
+    def show(self, settings: ConversationSettings, model: str, sampling: Mapping[str, Any]) -> None:
         """Show how a conversation was answered so far; an empty model leaves the one chosen."""
 
 

@@ -56,7 +56,7 @@ class Talk:
         self._opened = opened
         self._user = ""
         self._wanted = ""
-        self._system = ""
+        self._settings = ConversationSettings()
         self._temporary = False
         self._scroll: Scroll | None = None
         self._visible = True
@@ -200,13 +200,13 @@ class Talk:
         shared_notices.tell(conversation, self._nudge)
 
     async def _options(self, service: ChatService, conversation: str) -> AnswerOptions:
-        """Tell how to answer now; a system prompt that was changed counts from here on."""
+        """Tell how to answer now; what was changed in the settings counts from here on."""
         wish = self._controls.wish()
-        if wish.system != self._system:
+        if wish.settings != self._settings:
             record = await service.conversation(self._user, conversation)
-            settings = replace(record.settings, system=wish.system or None)
+            settings = _changed(record.settings, self._settings, wish.settings)
             await service.configure(self._user, conversation, settings)
-            self._system = wish.system
+            self._settings = wish.settings
         return AnswerOptions(wish.model, wish.sampling)
 
     async def _begin(self, id: str) -> None:
@@ -216,9 +216,8 @@ class Talk:
         """
         wish = self._controls.wish()
         service = await self._opened()
-        settings = ConversationSettings(wish.system or None)
-        conversation = await service.begin(self._user, settings, temporary=self._temporary)
-        self._system = wish.system
+        conversation = await service.begin(self._user, wish.settings, temporary=self._temporary)
+        self._settings = wish.settings
         self._screen.place(id, conversation)
 
     async def _go(self, conversation: str) -> None:
@@ -233,8 +232,8 @@ class Talk:
         await self._read(scroll)
         answers = [shown.node.facts for shown in scroll.path if shown.node.facts]
         model, sampling = (answers[-1].model, answers[-1].sampling) if answers else ("", {})
-        self._system = (scroll.record and scroll.record.settings.system) or ""
-        self._controls.show(self._system, model, sampling)
+        self._settings = scroll.record.settings if scroll.record else ConversationSettings()
+        self._controls.show(self._settings, model, sampling)
 
     async def _look(self) -> None:
         if self._scroll is not None:
@@ -280,3 +279,12 @@ def _opinion(thumb: Any, message: Mapping[str, Any]) -> Feedback:
     tags, comment = message.get("tags"), message.get("comment")
     known = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
     return Feedback(thumb, tuple(known[:10]), comment if isinstance(comment, str) else "")
+
+
+def _changed(
+    stored: ConversationSettings, shown: ConversationSettings, wished: ConversationSettings
+) -> ConversationSettings:
+    """Change what the visitor has changed; the rest may have been set elsewhere meanwhile."""
+    system = wished.system if wished.system != shown.system else stored.system
+    policy = wished.policy if wished.policy != shown.policy else stored.policy
+    return ConversationSettings(system, policy)
