@@ -6,7 +6,7 @@ import param
 from panel.custom import JSComponent
 
 from chatkit.ui.bubble import Bubble
-from chatkit.ui.message_view import katex_of_panel
+from chatkit.ui.message_view import STYLES, katex_of_panel
 
 
 class ArenaView(JSComponent):
@@ -23,6 +23,7 @@ class ArenaView(JSComponent):
             maths=katex_of_panel(),
             sizing_mode="stretch_both",
             margin=0,
+            stylesheets=STYLES,
             visible=False,
         )
 

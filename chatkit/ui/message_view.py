@@ -13,6 +13,8 @@ from chatkit.ui.screen import View
 
 # Where the server finds what `messages.bundle.js` imports.
 extension_dirs["chatkit"] = Path(__file__).parent / "static"
+# Colours and formatted text, seen from the page.
+STYLES = ["static/extensions/chatkit/text.css"]
 
 
 def katex_of_panel() -> str:
@@ -40,7 +42,11 @@ class MessageView(JSComponent):
 
     def __init__(self, hint: str, placeholder: str | Callable[[], str]) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
-            hint=hint, placeholder=placeholder, maths=katex_of_panel(), sizing_mode="stretch_both"
+            hint=hint,
+            placeholder=placeholder,
+            maths=katex_of_panel(),
+            sizing_mode="stretch_both",
+            stylesheets=STYLES,
         )
 
     def show_view(self, view: View) -> None:

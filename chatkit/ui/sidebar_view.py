@@ -5,6 +5,7 @@ from typing import Any
 
 from panel.custom import JSComponent
 
+from chatkit.ui.message_view import STYLES
 from chatkit.ui.preferences import Preferences
 
 
@@ -18,7 +19,7 @@ class SidebarView(JSComponent):
     _bundle = "sidebar.bundle.js"
 
     def __init__(self) -> None:
-        super().__init__(sizing_mode="stretch_both", margin=0)  # type: ignore[no-untyped-call]
+        super().__init__(sizing_mode="stretch_both", margin=0, stylesheets=STYLES)  # type: ignore[no-untyped-call]
 
     def show_list(self, items: Sequence[Mapping[str, Any]], more: bool) -> None:
         """Show these conversations and no others, newest first."""
