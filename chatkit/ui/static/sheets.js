@@ -19,6 +19,13 @@ function sheet(label, content) {
   const box = make("dialog", "sheet")
   box.setAttribute("aria-label", label)
   const close = wordButton("close", "Close", () => box.close())
+  // A field that gets the focus back from a sheet takes no letters in Chromium until it gets it
+  // once more.
+  box.addEventListener("close", () => requestAnimationFrame(() => {
+    const field = box.getRootNode().activeElement
+    field?.blur()
+    field?.focus()
+  }))
   box.append(make("h2", "", label), ...content, close)
   return box
 }
