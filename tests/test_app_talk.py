@@ -530,3 +530,12 @@ def tokens_read(shown: Mapping[str, Any]) -> int:
     found = re.search(r"(\d+) tokens read", shown["note"])
     assert found
     return int(found[1])
+
+
+async def test_the_tokens_of_a_file_are_counted_and_one_that_is_too_long_is_refused() -> None:
+    async with pages() as page:
+        one = page()
+        one.hear(type="count", of="a", text="twelve bytes")
+        await until(lambda: one.paper.tokens == {"a": 12})
+        one.hear(type="count", of="b", text="x" * 200_001)
+        await until(lambda: "200,001 characters" in one.paper.said)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from chatkit import telemetry
+from chatkit.answering.checks import checked_text
 from chatkit.answering.options import AnswerOptions
 from chatkit.chat import ChatService
 from chatkit.errors import ChatkitError, InputError, NotFound
@@ -139,9 +140,7 @@ class Talk:
             case {"type": "arena"}:
                 await self._arena.obey(message)
             case {"type": "count", "of": str(id), "text": str(text)}:
-                async with shared_models().use(self._controls.wish().model) as engine:
-                    tokens = len(engine.template.tokenizer.encode(text))
-                self._screen.counted(id, tokens)
+                self._screen.counted(id, await self._count(checked_text(text)))
             case {"type": "library"}:
                 if await self._library.obey(message) and message["of"] == self._wanted:
                     await self._go("")
@@ -155,6 +154,11 @@ class Talk:
             case {"conversation": str(conversation)}:
                 await self._act(await self._opened(), conversation, message)
                 await self._library.refresh()
+
+    async def _count(self, text: str) -> int:
+        """Count a text's tokens for the model that is chosen."""
+        async with shared_models().use(self._controls.wish().model) as engine:
+            return len(await asyncio.to_thread(engine.template.tokenizer.encode, text))
 
     async def _act(
         self, service: ChatService, conversation: str, message: Mapping[str, Any]
