@@ -243,4 +243,5 @@ def test_the_real_models_answer_goes_on_in_a_reloaded_page(app: App, visit: Visi
     assert len(whole) > 300
     visitor.reload()
     expect(visitor.answers.last.locator(".text")).to_have_text(whole, use_inner_text=True)
+    visitor.page.get_by_label("Open settings").click()
     expect(visitor.page.get_by_label("Longest answer")).to_have_value("250")
