@@ -21,6 +21,11 @@ OWN = {
     "import_conversations",
     "delete_user",
     "set_retention",
+    "preferences",
+    "prefer",
+    "vote",
+    "votes",
+    "take_back_vote",
 }
 
 
