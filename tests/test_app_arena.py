@@ -55,12 +55,32 @@ async def test_the_best_of_three_wins_against_each_other_and_no_best_is_all_ties
 
 
 @pytest.mark.anyio
+async def test_the_conversations_of_the_last_round_are_let_go() -> None:
+    async with pages() as page:
+        one = page()
+        for text in ("one", "two"):
+            one.hear(type="arena", do="ask", models=[*MODELS], text=text, blind=False)
+            await until(lambda said=text: said in str(one.boards.bubbles.get(1)))
+        kept = await one.service.temporary.store.conversations.page(visitor_of(TOKEN), 9)
+        assert len(kept) == 2
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("wish", "said"),
     [
         ({"do": "ask", "models": ["scripted:"], "text": "x", "blind": True}, "2 to 4 models"),
         ({"do": "ask", "models": ["scripted:"] * 2, "text": "x", "blind": True}, "each once"),
         ({"do": "ask", "models": MODELS, "text": "  ", "blind": True}, "is empty"),
+        (
+            {
+                "do": "ask",
+                "models": ["scripted:", "tgi:http://10.0.0.1"],
+                "text": "x",
+                "blind": True,
+            },
+            "tgi:http://10.0.0.1 is not offered here",
+        ),
         ({"do": "vote", "best": 0}, "nothing to vote on"),
     ],
 )

@@ -34,7 +34,7 @@ async def test_conversations_are_listed_newest_first() -> None:
         names = await talked(one, "first", "second")
         assert [item["id"] for item in one.board.items] == names[::-1]
         other = page(OTHER_TOKEN)
-        await until(lambda: other.paper.updates == 0)
+        await until(lambda: other.talk._library._shown is not None)
         assert other.board.items == []
 
 
@@ -186,6 +186,33 @@ async def test_consent_to_training_is_what_fine_tuning_asks_for() -> None:
         assert (await one.service.preferences(visitor_of(TOKEN)))["training"] is True
         other = page()
         await until(lambda: other.board.preferences.trains)
+
+
+async def test_what_was_changed_in_another_tab_stays_changed() -> None:
+    async with pages() as page:
+        one, other = page(), page()
+        await until(lambda: other.talk._library._shown is not None)
+        one.hear(type="library", do="prefer", values={"trains": True})
+        await until(lambda: one.board.preferences.trains)
+        other.hear(type="library", do="prefer", values={"still": True})
+        await until(lambda: other.board.preferences.still)
+        one.hear(type="library", do="prefer", values={"trains": False})
+        await until(lambda: not one.board.preferences.trains)
+        other.hear(type="library", do="prefer", values={"text_size": 18})
+        await until(lambda: other.board.preferences.text_size == 18)
+        stored = await one.service.preferences(visitor_of(TOKEN))
+        assert stored["training"] is False and stored["app"]["still"] is True
+
+
+async def test_a_pinned_conversation_at_the_end_of_a_page_is_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chatkit.ui.library.PAGE", 1)
+    async with pages() as page:
+        one = page()
+        first, second = (await talked(one, "first"))[0], (await talked(one, "second"))[0]
+        one.hear(type="library", do="pin", of=first, pinned=True)
+        await until(lambda: {item["id"] for item in one.board.items} == {first, second})
 
 
 async def test_a_preference_out_of_range_is_one_sentence() -> None:

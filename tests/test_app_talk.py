@@ -27,6 +27,7 @@ pytestmark = pytest.mark.anyio
 
 TOKEN = "a1" * 32
 OTHER_TOKEN = "b2" * 32
+OFFERED = ("scripted:", "scripted:other", "scripted:third")
 WORDS = " ".join(f"w{number}" for number in range(40))
 
 
@@ -174,7 +175,7 @@ class Page:
         self.paper, self.knobs, self.board = Paper(), Knobs(), Board()
         library = Library(self.board, undo_seconds=0.2)
         self.boards = Boards()
-        arena = Arena(self.boards, self.knobs, open_service, random.Random(0))
+        arena = Arena(self.boards, OFFERED, self.knobs, open_service, random.Random(0))
         self.talk = Talk(self.paper, self.knobs, library, arena, open_service)
         self._sent = 0
         self.hear(type="ready", visitor=token, conversation=conversation)
@@ -482,7 +483,7 @@ async def test_a_store_that_does_not_open_is_one_sentence() -> None:
         raise StoreUnavailable("The database does not answer; start it.")
 
     paper = Paper()
-    arena = Arena(Boards(), Knobs(), closed)
+    arena = Arena(Boards(), OFFERED, Knobs(), closed)
     talk = Talk(paper, Knobs(), Library(Board()), arena, closed)
     talk.hear({"type": "ready", "visitor": TOKEN, "conversation": ""})
     await until(lambda: bool(paper.said))

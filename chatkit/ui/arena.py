@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Protocol
 
+from chatkit.answering.checks import checked_text
 from chatkit.answering.options import AnswerOptions
 from chatkit.chat import ChatService
 from chatkit.errors import InputError
@@ -68,6 +69,7 @@ class Arena:
 
     Args:
         stage: where it is shown.
+        offered: the models that may be asked; a browser can say any name.
         controls: tells the system prompt and how answers are drawn.
         opened: gives the chat service.
         draw: shuffles the models of a blind round.
@@ -76,11 +78,13 @@ class Arena:
     def __init__(
         self,
         stage: Stage,
+        offered: Sequence[str],
         controls: Controls,
         opened: Callable[[], Awaitable[ChatService]],
         draw: random.Random | None = None,
     ) -> None:
         self._stage = stage
+        self._offered = frozenset(offered)
         self._controls = controls
         self._opened = opened
         self._draw = draw or random.Random()
@@ -119,9 +123,10 @@ class Arena:
     async def _ask(self, models: list[str], text: str, blind: bool) -> None:
         if not FEWEST <= len(set(models)) <= MOST or len(set(models)) < len(models):
             raise InputError(f"Choose {FEWEST} to {MOST} models, each once.")
-        if not text.strip():
-            raise InputError("The message is empty; write something to send.")
-        self.close()
+        if strange := sorted(set(models) - self._offered):
+            raise InputError(f"{strange[0]} is not offered here; choose from the list.")
+        text = checked_text(text)
+        await self._forget()
         self._blind, self._voted = blind, False
         if blind:
             self._draw.shuffle(models)
@@ -129,6 +134,13 @@ class Arena:
         self._stage.show_round(text, names)
         for place, model in enumerate(models):
             self._columns.append(await self._begin(place, model, text))
+
+    async def _forget(self) -> None:
+        """Let the last round go; its conversations would stay in memory."""
+        columns, service = self._columns, await self._opened()
+        self.close()
+        for column in columns:
+            await service.delete(self._user, column.conversation)
 
     async def _begin(self, place: int, model: str, text: str) -> _Column:
         wish, service = self._controls.wish(), await self._opened()

@@ -124,7 +124,7 @@ def chat_page() -> Page:
         placeholder=pn.bind("Message {}".format, picker) if names else "",
     )
     arena, controls = ArenaView(names), Settings(picker, drawer)
-    rounds = Arena(arena, controls, shared_service)
+    rounds = Arena(arena, names, controls, shared_service)
     talk = Talk(view, controls, Library(sidebar), rounds)
     new = Button(label="New chat", icon="add", variant="text", margin=(5, 0), sx=NARROW)
     new.on_click(lambda _: looks.hear({"type": "new"}))

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -62,14 +62,13 @@ class Library:
         self._shown: list[dict[str, Any]] | None = None
         self._more = False
         self._leaving: dict[str, asyncio.Task[None]] = {}
+        # What is being deleted in this moment can no longer come back.
+        self._going: set[str] = set()
 
     async def enter(self, user: str, service: ChatService) -> None:
         """Show the conversations of a user."""
         self._user, self._service = user, service
-        stored = await service.preferences(user)
-        self.preferences = replace(
-            read_preferences(stored.get(OWN)), trains=stored.get(CONSENT) is True
-        )
+        self.preferences = _read(await service.preferences(user))
         self._shelves.show_preferences(self.preferences)
         await self.refresh()
 
@@ -78,7 +77,7 @@ class Library:
         if self._service is None:
             return
         records = await self._service.conversations(self._user, self._limit + 1)
-        pinned = await self._pinned({record.id for record in records})
+        pinned = await self._pinned({record.id for record in records[: self._limit]})
         items = [
             self._item(record)
             for record in (*pinned, *records[: self._limit])
@@ -117,15 +116,15 @@ class Library:
                 await service.rename(self._user, id, title)
             case {"do": "pin", "of": str(id), "pinned": bool(pinned)}:
                 await service.conversation(self._user, id)
-                await self._prefer(service, self.preferences.pin(id, pinned))
+                await self._prefer(service, lambda now: now.pin(id, pinned))
             case {"do": "prefer", "values": Mapping() as values}:
-                await self._prefer(service, self.preferences.changed(values))
+                await self._prefer(service, lambda now: now.changed(values))
             case {"do": "delete", "of": str(id)}:
                 await self._leave(service, id)
                 await self.refresh()
                 return True
             case {"do": "undo", "of": str(id)}:
-                if task := self._leaving.pop(id, None):
+                if id not in self._going and (task := self._leaving.pop(id, None)):
                     task.cancel()
             case {"do": "export", "of": str(id), "kind": "md" | "json" | "html" as kind}:
                 (portable,) = await service.export(self._user, [id])
@@ -179,11 +178,15 @@ class Library:
                 hits.append({"id": hit.conversation, "title": title, "snippet": snippet})
         self._shelves.show_found(query, hits)
 
-    async def _prefer(self, service: ChatService, preferences: Preferences) -> None:
-        self.preferences = preferences
+    async def _prefer(
+        self, service: ChatService, change: Callable[[Preferences], Preferences]
+    ) -> None:
+        """Change what is stored: another tab may have changed it since this one read it."""
         stored = await service.preferences(self._user)
+        preferences = change(_read(stored))
         told = {OWN: preferences.to_json(), CONSENT: preferences.trains}
         await service.prefer(self._user, stored | told)
+        self.preferences = preferences
         self._shelves.show_preferences(preferences)
 
     async def _leave(self, service: ChatService, id: str) -> None:
@@ -198,10 +201,11 @@ class Library:
 
     async def _delete_later(self, service: ChatService, id: str) -> None:
         await asyncio.sleep(self._undo_seconds)
+        self._going.add(id)
         try:
             await service.delete(self._user, id)
             if id in self.preferences.pinned:
-                await self._prefer(service, self.preferences.pin(id, False))
+                await self._prefer(service, lambda now: now.pin(id, False))
         except NotFound:
             return
         except ChatkitError:
@@ -209,6 +213,7 @@ class Library:
             logging.getLogger(__name__).exception("a conversation was not deleted")
         finally:
             self._leaving.pop(id, None)
+            self._going.discard(id)
 
     async def _import(self, service: ChatService, name: str, text: str) -> None:
         if len(text) > LARGEST_IMPORT:
@@ -219,6 +224,11 @@ class Library:
         file = io.BytesIO(text.encode())
         portables = await asyncio.to_thread(read_conversations, file, name=name)
         await service.import_conversations(self._user, portables)
+
+
+def _read(stored: Mapping[str, Any]) -> Preferences:
+    own = read_preferences(stored.get(OWN))
+    return replace(own, trains=stored.get(CONSENT) is True)
 
 
 def _file(portable: Portable, kind: str) -> tuple[str, str]:
