@@ -7,6 +7,8 @@
     │   ├── TemplateError      the messages do not fit the chat template
     │   ├── NotFound           no such conversation or message, or it is someone else's
     │   └── ImportRefused      a file to import is broken, hostile or of an unknown kind
+    ├── NotSignedIn            nobody is signed in, or name and password do not fit
+    ├── Forbidden              somebody is signed in who may not do this
     ├── UnknownModel           no model of that name
     ├── ModelUnavailable       known, but its files cannot be had
     │   ├── NotPulled          known, and simply not on this machine yet
@@ -60,6 +62,14 @@ class NotFound(InputError):
 
 class ImportRefused(InputError):
     """A file to import is broken, hostile or of an unknown kind; nothing was stored."""
+
+
+class NotSignedIn(ChatkitError):
+    """Nobody is signed in any more, or the name and the password do not fit."""
+
+
+class Forbidden(ChatkitError):
+    """Somebody is signed in who may not do this."""
 
 
 class UnknownModel(ChatkitError):

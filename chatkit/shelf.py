@@ -19,6 +19,7 @@ from chatkit.answering.checks import (
 from chatkit.cache import AnswerCache
 from chatkit.errors import InputError
 from chatkit.exchange.portable import Portable
+from chatkit.identity.identity import Identity
 from chatkit.ledger import Ledger
 from chatkit.rooms import Room, is_temporary, temporary_id
 from chatkit.store.conversations import Cursor, NewConversation
@@ -82,6 +83,7 @@ class Shelf:
         self.lasting = lasting
         self.temporary = temporary
         self.answers = answers
+        self.identity = Identity(lasting.store)
 
     @property
     def store(self) -> Store:

@@ -25,6 +25,8 @@ SEALED = {
     "answers": ["sealed_error", "sealed_sampling", "sealed_ledger"],
     "feedback": ["sealed"],
     "votes": ["sealed"],
+    "accounts": ["sealed_name"],
+    "sessions": ["sealed_agent"],
 }
 
 Call = Callable[[ChatService, str, str, str], Awaitable[Any]]

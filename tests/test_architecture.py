@@ -49,6 +49,7 @@ LAYERS = (
     ("loading", "adapters"),
     ("engine", "engines", "models"),
     ("store", "live", "cache"),
+    ("identity",),
     ("answering", "rooms", "shelf", "chat", "service"),
     ("markdown", "reply", "display", "answer_stream", "session"),
     ("scorers",),

@@ -328,7 +328,7 @@ async def test_a_backup_of_an_older_version_is_brought_forward(
     become_next(tmp_path, monkeypatch)
     await put_back(tmp_path / "backup.zip", elsewhere)
     async with store_at(elsewhere) as store:
-        assert await migrate.version(store.database) == "0003"
+        assert await migrate.version(store.database) == "0004"
         assert await portable(store, conversation) == tree
         assert await rows(store, "SELECT colour FROM conversations") == [("grey",)]
 
@@ -347,17 +347,17 @@ def become_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there = tmp_path / "next" / "migrations"
     folder = Path(migrate.__file__).parent / "migrations"
     shutil.copytree(folder, there, ignore=shutil.ignore_patterns("__pycache__"))
-    (there / "versions" / "v0003_next.py").write_text(
+    (there / "versions" / "v0004_next.py").write_text(
         "import sqlalchemy as sa\n"
         "from alembic import op\n"
-        'revision, down_revision = "0003", "0002"\n'
+        'revision, down_revision = "0004", "0003"\n'
         "def upgrade():\n"
         '    op.add_column("conversations", sa.Column("colour", sa.Text, server_default="grey"))\n'
         "def downgrade():\n"
         '    op.drop_column("conversations", "colour")\n'
     )
     monkeypatch.setattr(migrate, "__file__", str(there.parent / "migrate.py"))
-    monkeypatch.setattr(migrate, "NEWEST", "0003")
+    monkeypatch.setattr(migrate, "NEWEST", "0004")
 
 
 async def made(tmp_path: Path) -> Path:

@@ -53,10 +53,10 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there = tmp_path / "next" / "migrations"
     folder = Path(migrate.__file__).parent / "migrations"
     shutil.copytree(folder, there, ignore=shutil.ignore_patterns("__pycache__"))
-    (there / "versions" / "v0003_next.py").write_text(
+    (there / "versions" / "v0004_next.py").write_text(
         "import sqlalchemy as sa\n"
         "from alembic import op\n"
-        'revision, down_revision = "0003", "0002"\n'
+        'revision, down_revision = "0004", "0003"\n'
         "def upgrade():\n"
         '    op.add_column("nodes", sa.Column("colour", sa.Text))\n'
         "def downgrade():\n"
@@ -80,10 +80,10 @@ def test_a_new_database_is_empty_until_it_is_upgraded(empty_database: str) -> No
 def test_versions_go_up_and_down_with_what_is_there(database: str, next_version: None) -> None:
     filled()
     before = everything()
-    assert ran("db", "upgrade").endswith(": 0003\n")
-    assert ran("db", "downgrade", "0002", "--yes").endswith(": 0002\n")
+    assert ran("db", "upgrade").endswith(": 0004\n")
+    assert ran("db", "downgrade", "0003", "--yes").endswith(": 0003\n")
     assert everything() == before
-    assert ran("db", "upgrade", "--to", "0002").endswith(": 0002\n")
+    assert ran("db", "upgrade", "--to", "0003").endswith(": 0003\n")
 
 
 def test_a_downgrade_loses_nothing_unasked(database: str) -> None:

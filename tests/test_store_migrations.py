@@ -32,8 +32,8 @@ import os, signal
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 
 def upgrade():
@@ -84,10 +84,10 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
         there = tmp_path / "next" / "migrations"
         shutil.rmtree(there, ignore_errors=True)
         shutil.copytree(FOLDER, there, ignore=shutil.ignore_patterns("__pycache__"))
-        (there / "versions" / "v0003_next.py").write_text(NEXT.format(halfway=halfway))
+        (there / "versions" / "v0004_next.py").write_text(NEXT.format(halfway=halfway))
         place = str(there.parent / "migrate.py")
         monkeypatch.setattr(migrate, "__file__", place)
-        monkeypatch.setattr(migrate, "NEWEST", "0003")
+        monkeypatch.setattr(migrate, "NEWEST", "0004")
         return place
 
     return become
@@ -160,7 +160,7 @@ async def test_data_stays_on_the_way_to_the_next_version_and_back(
         assert await texts(store, found.id, found.head) == ["one", "two", "three"]
     colour = sql("SELECT colour FROM conversations")
     assert await asked(empty_database, lambda it: it.execute(colour).scalars().all()) == ["grey"]
-    await with_database(empty_database, lambda it: migrate.downgrade(it, "0002"))
+    await with_database(empty_database, lambda it: migrate.downgrade(it, "0003"))
     assert await asked(empty_database, everything) == before
 
 
@@ -186,7 +186,7 @@ async def test_a_step_that_fails_half_way_changes_nothing(
         await with_database(empty_database, migrate.upgrade)
     before = await asked(empty_database, everything)
     next_version("raise RuntimeError('half-way')")
-    step = migrate.upgrade if way == "up" else lambda it: migrate.downgrade(it, "0002")
+    step = migrate.upgrade if way == "up" else lambda it: migrate.downgrade(it, "0003")
     with pytest.raises(RuntimeError, match="half-way"):
         await with_database(empty_database, step)
     assert await asked(empty_database, everything) == before
@@ -201,7 +201,7 @@ async def test_a_process_killed_half_way_leaves_the_old_version_and_the_next_sta
     await filled()
     before = await asked(empty_database, everything)
     place = next_version("os.kill(os.getpid(), signal.SIGKILL)")
-    process = started(OPEN, place, "0003")
+    process = started(OPEN, place, "0004")
     process.communicate("go\n")
     assert process.returncode == -signal.SIGKILL
     assert await asked(empty_database, everything) == before
@@ -223,7 +223,7 @@ async def test_a_database_of_a_newer_version_is_refused_and_unchanged(empty_data
 
     await with_database(empty_database, age)
     before = await asked(empty_database, everything)
-    with pytest.raises(DatabaseVersion, match=r"version 0999 .* up to 0002; update chatkit"):
+    with pytest.raises(DatabaseVersion, match=r"version 0999 .* up to 0003; update chatkit"):
         async with opened_store():
             pass
     for step in (migrate.upgrade, lambda it: migrate.downgrade(it, "base")):

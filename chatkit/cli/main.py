@@ -9,6 +9,7 @@ from chatkit.cli.fit import fit
 from chatkit.cli.models import models
 from chatkit.cli.pull import pull
 from chatkit.cli.running import run_app
+from chatkit.cli.users import users
 
 app = typer.Typer(
     name="chatkit",
@@ -23,6 +24,7 @@ app.command()(pull)
 app.command()(chat)
 app.add_typer(conversations, name="conversations")
 app.add_typer(db, name="db")
+app.add_typer(users, name="users")
 
 
 def main() -> None:

@@ -23,6 +23,14 @@ Action = Literal[
     "rotate keys",
     "set retention",
     "expire",
+    "add account",
+    "bind account",
+    "set role",
+    "set password",
+    "enable account",
+    "disable account",
+    "sign in",
+    "end session",
 ]
 FIRST = "0" * 64
 _LOCK = 6_241_008

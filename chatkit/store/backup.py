@@ -9,6 +9,7 @@ from chatkit.store.backup_file import BackupWriter, Manifest
 from chatkit.store.migrate import NEWEST
 from chatkit.store.opening import Store
 from chatkit.store.schema import (
+    accounts,
     answers,
     audit,
     conversations,
@@ -21,8 +22,9 @@ from chatkit.store.schema import (
 from chatkit.store.transaction import Transaction
 from chatkit.store.whole_file import whole_file
 
-# What is backed up, parents before children. Not: who is alive, and the index of words.
-TABLES = (users, conversations, nodes, answers, heads, feedback, votes, audit)
+# What is backed up, parents before children. Not: who is alive, the index of words, and who is
+# signed in: whoever reads a backup or restores one is nobody's guest.
+TABLES = (users, conversations, nodes, answers, heads, feedback, votes, accounts, audit)
 BATCH = 500
 
 

@@ -148,6 +148,34 @@ votes = Table(
     Index("votes_of_user", "user_id", "created", "id"),
 )
 
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    # What a name or a person elsewhere is found by: a digest under a key of the key store.
+    Column("name_digest", String(32), nullable=False, unique=True),
+    Column("external", String(32), unique=True),
+    Column("sealed_name", LargeBinary, nullable=False),
+    Column("role", String(8), nullable=False),
+    Column("password", Text),
+    Column("enabled", Boolean, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("locked_until", Float(53), nullable=False),
+    Column("created", Float(53), nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    # A digest of what the browser keeps.
+    Column("id", String(64), primary_key=True),
+    Column("user_id", ForeignKey("accounts.user_id", ondelete="CASCADE"), nullable=False),
+    Column("created", Float(53), nullable=False),
+    Column("seen", Float(53), nullable=False),
+    Column("sealed_agent", LargeBinary, nullable=False),
+    Index("sessions_of_user", "user_id"),
+)
+
 workers = Table(
     "workers",
     metadata,

@@ -16,7 +16,17 @@ from chatkit.store.audit import Verdict
 from chatkit.store.keys import own_name
 from chatkit.store.opening import Store
 from chatkit.store.records import message_from_text, settings_from_text
-from chatkit.store.schema import answers, conversations, feedback, heads, nodes, users, votes
+from chatkit.store.schema import (
+    accounts,
+    answers,
+    conversations,
+    feedback,
+    heads,
+    nodes,
+    sessions,
+    users,
+    votes,
+)
 from chatkit.store.transaction import Transaction
 
 BATCH = 500
@@ -78,6 +88,7 @@ class _Walk:
         await self._answers()
         await self._feedback()
         await self._votes()
+        await self._accounts()
         await self._heads()
         erased = await self._store.keys.erased()
         for id, owner in self._keyless.items():
@@ -149,6 +160,16 @@ class _Walk:
             for row in rows:
                 seal = await self._own_seal(row.user_id)
                 self._open(seal, row.sealed, f"vote:{row.id}", json.loads)
+
+    async def _accounts(self) -> None:
+        async for rows in self._batches(accounts, select(accounts)):
+            for row in rows:
+                seal = await self._own_seal(row.user_id)
+                self._open(seal, row.sealed_name, f"account:{row.user_id}")
+        async for rows in self._batches(sessions, select(sessions)):
+            for row in rows:
+                seal = await self._own_seal(row.user_id)
+                self._open(seal, row.sealed_agent, f"session:{row.id}")
 
     async def _own_seal(self, user: str) -> Seal | None:
         own = own_name(user)

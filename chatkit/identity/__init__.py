@@ -1,0 +1,1 @@
+"""Who somebody is: accounts and their roles, passwords, sessions, sign-in elsewhere."""
