@@ -3,8 +3,11 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from chatkit.errors import InputError
+
+Auth = Literal["none", "password", "oauth"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,12 @@ class Settings:
             says no.
         tgi_key: `CHATKIT_TGI_API_KEY`, shown to servers named `tgi:…`; None when unset.
         openai_key: `CHATKIT_OPENAI_API_KEY`, shown to servers named `openai:…`; None when unset.
+        auth: `CHATKIT_AUTH`, how people sign in to the app; default `none`, everybody is a guest.
+        openid_issuer: `CHATKIT_OPENID_ISSUER`, the service that knows people when auth is `oauth`.
+        openid_client_id: `CHATKIT_OPENID_CLIENT_ID`, the name under which it knows this server.
+        openid_client_secret: `CHATKIT_OPENID_CLIENT_SECRET`, what this server shows to it.
+        openid_domains: `CHATKIT_OPENID_DOMAINS`, domains of mail addresses with commas between,
+            whose people may come without an account made by an admin.
         retention_days: `CHATKIT_RETENTION_DAYS`, after which conversations go; None keeps them.
     """
 
@@ -44,6 +53,11 @@ class Settings:
     retention_days: float | None
     tgi_key: str | None = field(default=None, repr=False)
     openai_key: str | None = field(default=None, repr=False)
+    auth: Auth = "none"
+    openid_issuer: str = ""
+    openid_client_id: str = ""
+    openid_client_secret: str = field(default="", repr=False)
+    openid_domains: frozenset[str] = frozenset()
 
     @property
     def models(self) -> Path:
@@ -76,6 +90,11 @@ def settings() -> Settings:
         retention_days=_days("CHATKIT_RETENTION_DAYS", environment.get("CHATKIT_RETENTION_DAYS")),
         tgi_key=environment.get("CHATKIT_TGI_API_KEY") or None,
         openai_key=environment.get("CHATKIT_OPENAI_API_KEY") or None,
+        auth=_auth(environment.get("CHATKIT_AUTH") or "none"),
+        openid_issuer=environment.get("CHATKIT_OPENID_ISSUER") or "",
+        openid_client_id=environment.get("CHATKIT_OPENID_CLIENT_ID") or "",
+        openid_client_secret=environment.get("CHATKIT_OPENID_CLIENT_SECRET") or "",
+        openid_domains=_domains(environment.get("CHATKIT_OPENID_DOMAINS") or ""),
     )
 
 
@@ -83,6 +102,18 @@ def _on(name: str, text: str) -> bool:
     if text.lower() not in ("on", "off"):
         raise InputError(f"{name} is {text!r}; set it to on or off.")
     return text.lower() == "on"
+
+
+def _auth(text: str) -> Auth:
+    for known in get_args(Auth):
+        if text == known:
+            found: Auth = known
+            return found
+    raise InputError(f"CHATKIT_AUTH is {text!r}; set it to one of {', '.join(get_args(Auth))}.")
+
+
+def _domains(text: str) -> frozenset[str]:
+    return frozenset(filter(None, (one.strip().lower() for one in text.split(","))))
 
 
 def _days(name: str, text: str | None) -> float | None:

@@ -79,16 +79,34 @@ def running_app(
     log: Path, home: Path, models: str = "", *, script: str = "serve/app.py", port: int = 0
 ) -> Iterator[App]:
     """Serve the app for as long as the block runs, on a free port when none is given."""
+    command = ["panel", "serve", script, "--plugins", "chatkit.ui.metrics", *SESSIONS]
+    environment = {"CHATKIT_HOME": str(home), "CHATKIT_APP_MODELS": models}
+    with _running(command, log, environment, port, Path(script).stem) as app:
+        yield app
+
+
+@contextmanager
+def running_guarded_app(log: Path, auth: str, environment: dict[str, str]) -> Iterator[App]:
+    """Serve the app with sign-in for as long as the block runs, on a free port."""
+    with _running(["serve", "app", "--auth", auth, "--metrics"], log, environment, 0) as app:
+        yield app
+
+
+@contextmanager
+def _running(
+    command: list[str], log: Path, environment: dict[str, str], port: int, name: str = "app"
+) -> Iterator[App]:
     port = port or free_port()
-    command = [sys.executable, "-m", "panel", "serve", script, "--port", str(port)]
-    command += ["--plugins", "chatkit.ui.metrics", *SESSIONS]
-    environment = {**os.environ, "CHATKIT_HOME": str(home), "CHATKIT_APP_MODELS": models}
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
+            [sys.executable, "-m", *command, "--port", str(port)],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
     try:
-        app = App(port, log, process, Path(script).stem)
+        app = App(port, log, process, name)
         wait_until(lambda: answers(app), f"the app answers; see {log}")
         yield app
     finally:

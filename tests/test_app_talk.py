@@ -21,6 +21,7 @@ from chatkit.ui.library import Library
 from chatkit.ui.preferences import Preferences
 from chatkit.ui.screen import View, Wish
 from chatkit.ui.talk import Talk
+from chatkit.ui.sign_in.door import GuestDoor
 from chatkit.ui.visitor import visitor_of
 
 pytestmark = pytest.mark.anyio
@@ -176,7 +177,7 @@ class Page:
         library = Library(self.board, undo_seconds=0.2)
         self.boards = Boards()
         arena = Arena(self.boards, OFFERED, self.knobs, open_service, random.Random(0))
-        self.talk = Talk(self.paper, self.knobs, library, arena, open_service)
+        self.talk = Talk(self.paper, self.knobs, library, arena, GuestDoor(), open_service)
         self._sent = 0
         self.hear(type="ready", visitor=token, conversation=conversation)
 
@@ -484,7 +485,7 @@ async def test_a_store_that_does_not_open_is_one_sentence() -> None:
 
     paper = Paper()
     arena = Arena(Boards(), OFFERED, Knobs(), closed)
-    talk = Talk(paper, Knobs(), Library(Board()), arena, closed)
+    talk = Talk(paper, Knobs(), Library(Board()), arena, GuestDoor(), closed)
     talk.hear({"type": "ready", "visitor": TOKEN, "conversation": ""})
     await until(lambda: bool(paper.said))
     talk.hear({"type": "begin", "id": "one"})

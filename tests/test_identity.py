@@ -273,7 +273,9 @@ async def test_strangers_from_elsewhere_come_in_by_their_domain_only(database: s
                 await identity.sign_in_elsewhere(claims, domains)
 
 
-def test_the_command_looks_after_accounts(own_home: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_looks_after_accounts(
+    own_home: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said = run("users", "add", "anna", "--role", "admin")
     assert said.code == 2 and "--password-stdin" in said.error
     assert run("users", "add", "anna", "--role", "boss", "--elsewhere").code == 2

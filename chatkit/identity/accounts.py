@@ -23,12 +23,12 @@ class Credentials:
 
     Args:
         id: whose.
-        hash: of the password; None without one.
+        hashed: of the password; None without one.
         locked_until: when the next password is taken, in seconds since 1970; 0 is at once.
     """
 
     id: str
-    hash: str | None
+    hashed: str | None
     locked_until: float
 
 
@@ -42,7 +42,7 @@ class Accounts:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def add(self, name: str, role: Role, hash: str | None, actor: str) -> Account:
+    async def add(self, name: str, role: Role, hashed: str | None, actor: str) -> Account:
         """Make an account; its user is new.
 
         Raises:
@@ -54,7 +54,7 @@ class Accounts:
             "name_digest": self._digest(name),
             "sealed_name": (await self._store.keys.of_user(id)).close(name, f"account:{id}"),
             "role": role,
-            "password": hash,
+            "password": hashed,
             "enabled": True,
             "failures": 0,
             "locked_until": 0.0,
@@ -133,12 +133,12 @@ class Accounts:
 
         await self._store.database.write(work)
 
-    async def forgive(self, id: str, hash: str) -> None:
+    async def forgive(self, id: str, hashed: str) -> None:
         """Forget wrong passwords after a right one, and keep its hash."""
 
         async def work(connection: Transaction) -> None:
             change = update(accounts).where(accounts.c.user_id == id)
-            forgiven = {"failures": 0, "locked_until": 0.0, "password": hash}
+            forgiven = {"failures": 0, "locked_until": 0.0, "password": hashed}
             await connection.execute(change.values(**forgiven))
 
         await self._store.database.write(work)

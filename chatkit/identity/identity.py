@@ -51,13 +51,13 @@ class Identity:
                 f"There were too many wrong passwords; wait {minutes} "
                 f"{'minute' if minutes == 1 else 'minutes'} and try again."
             )
-        hash = tried.hash if tried else None
+        hashed = tried.hashed if tried else None
         # Nobody's name takes as long as somebody's, and says the same.
-        if not await self._passwords.fits(hash, password) or tried is None or hash is None:
+        if not await self._passwords.fits(hashed, password) or tried is None or hashed is None:
             raise NotSignedIn(_WRONG)
-        if self._passwords.is_outdated(hash):
-            hash = await self._passwords.hash(password)
-        await self._accounts.forgive(tried.id, hash)
+        if self._passwords.is_outdated(hashed):
+            hashed = await self._passwords.hash(password)
+        await self._accounts.forgive(tried.id, hashed)
         return await self._sessions.begin(tried.id, agent)
 
     async def sign_in_elsewhere(
@@ -131,7 +131,7 @@ class Identity:
         now = time.time()
         tried = await self._accounts.take_try(account.name, now)
         fits = tried is not None and tried.locked_until <= now
-        if not await self._passwords.fits(tried.hash if tried and fits else None, old):
+        if not await self._passwords.fits(tried.hashed if tried and fits else None, old):
             raise NotSignedIn("The old password is wrong; try again.")
         await self._set_password(account, new, user)
 
@@ -154,8 +154,8 @@ class Identity:
         name = checked_account_name(name)
         if password is not None:
             checked_password(password, name)
-        hash = await self._passwords.hash(password) if password is not None else None
-        return await self._accounts.add(name, role, hash, actor)
+        hashed = await self._passwords.hash(password) if password is not None else None
+        return await self._accounts.add(name, role, hashed, actor)
 
     async def find(self, name: str) -> Account:
         """Find an account by its name.
@@ -249,9 +249,9 @@ class Identity:
         return await self._accounts.add(name, "user", None, OPERATOR)
 
     async def _set_password(self, account: Account, password: str, actor: str) -> None:
-        hash = await self._passwords.hash(password)
+        hashed = await self._passwords.hash(password)
         await self._change(
-            account, "set password", actor, password=hash, failures=0, locked_until=0.0
+            account, "set password", actor, password=hashed, failures=0, locked_until=0.0
         )
         await self._sessions.end_of(account.id)
 

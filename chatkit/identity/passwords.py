@@ -30,21 +30,21 @@ class Passwords:
         async with self._turn:
             return await asyncio.to_thread(self._hasher.hash, password)
 
-    async def fits(self, hash: str | None, password: str) -> bool:
+    async def fits(self, hashed: str | None, password: str) -> bool:
         """Tell whether a password is the one; with no hash it is not, and takes as long."""
         if not self._nobodys:
             self._nobodys = await self.hash("nobody's password")
         async with self._turn:
-            fits = await asyncio.to_thread(self._verify, hash or self._nobodys, password)
-        return fits and hash is not None
+            fits = await asyncio.to_thread(self._verify, hashed or self._nobodys, password)
+        return fits and hashed is not None
 
-    def is_outdated(self, hash: str) -> bool:
+    def is_outdated(self, hashed: str) -> bool:
         """Tell whether a hash was made with other costs than those of today."""
-        return self._hasher.check_needs_rehash(hash)
+        return self._hasher.check_needs_rehash(hashed)
 
-    def _verify(self, hash: str, password: str) -> bool:
+    def _verify(self, hashed: str, password: str) -> bool:
         try:
-            return self._hasher.verify(hash, password)
+            return self._hasher.verify(hashed, password)
         except (VerificationError, InvalidHashError):
             return False
 

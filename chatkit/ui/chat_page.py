@@ -23,6 +23,7 @@ from chatkit.ui.message_view import MessageView
 from chatkit.ui.model_names import model_names
 from chatkit.ui.screen import Wish
 from chatkit.ui.sidebar_view import SidebarView
+from chatkit.ui.sign_in.door import door_of_page
 from chatkit.ui.talk import Talk
 
 NO_MODEL = (
@@ -109,23 +110,29 @@ def _when_loaded(document: Document | None, change: Callable[[], None]) -> None:
 
 
 def chat_page() -> Page:
-    """Make the page of one visitor."""
+    """Make the page of one visitor.
+
+    Raises:
+        NotSignedIn: sign-in was asked for, and nobody is signed in.
+    """
+    door, account = door_of_page()
     _keep_to_this_server()
     close_with_server()
     names = model_names()
     picker = Select(
         options=list(names), label="Model", size="small", max_width=280, sizing_mode="stretch_width"
     )
-    drawer, sidebar = Drawer(), SidebarView()
+    drawer, sidebar = Drawer(), SidebarView(account)
     pn.bind(drawer.tell, picker, watch=True)
     drawer.tell(picker.value or "")
     view = MessageView(
         hint="What would you like to know?" if names else NO_MODEL,
         placeholder=pn.bind("Message {}".format, picker) if names else "",
+        owner=account.id if account else "",
     )
     arena, controls = ArenaView(names), Settings(picker, drawer)
     rounds = Arena(arena, names, controls, shared_service)
-    talk = Talk(view, controls, Library(sidebar), rounds)
+    talk = Talk(view, controls, Library(sidebar), rounds, door)
     new = Button(label="New chat", icon="add", variant="text", margin=(5, 0), sx=NARROW)
     new.on_click(lambda _: looks.hear({"type": "new"}))
     page = _page([picker, new], sidebar, drawer, view, arena)

@@ -38,10 +38,13 @@ class MessageView(JSComponent):
 
     maths = param.String(doc="Where Panel's own KaTeX is, seen from the page.")
 
+    owner = param.String(doc="Whose texts the browser keeps; empty for a guest.")
+
     _bundle = "messages.bundle.js"
 
-    def __init__(self, hint: str, placeholder: str | Callable[[], str]) -> None:
+    def __init__(self, hint: str, placeholder: str | Callable[[], str], owner: str = "") -> None:
         super().__init__(  # type: ignore[no-untyped-call]
+            owner=owner,
             hint=hint,
             placeholder=placeholder,
             maths=katex_of_panel(),
@@ -84,6 +87,10 @@ class MessageView(JSComponent):
     def meter(self, used: int, window: int) -> None:
         """Say how full the model's window is; nothing is known when the window is 0."""
         self._send_msg({"op": "meter", "used": used, "window": window})
+
+    def signed_out(self) -> None:
+        """Leave the page: whose it was is not signed in any more."""
+        self._send_msg({"op": "leave"})
 
     def refuse(self, id: str, sentence: str) -> None:
         """Say why something that was sent is not stored."""

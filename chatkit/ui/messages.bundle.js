@@ -2,7 +2,7 @@
 // What it is sent: ready, visible, begin, send, edit, regenerate, stop, branch, thumb, older, again.
 
 import {composer} from "../../../../static/extensions/chatkit/composer.js"
-import {newId, outbox, reloads, visitor} from "../../../../static/extensions/chatkit/kept.js"
+import {keepFor, newId, outbox, reloads, visitor} from "../../../../static/extensions/chatkit/kept.js"
 import {button, grow, make, message, unsent, wordButton} from "../../../../static/extensions/chatkit/message.js"
 import {keySheet, promptSheet} from "../../../../static/extensions/chatkit/sheets.js"
 import {nameShell} from "../../../../static/extensions/chatkit/shell.js"
@@ -52,6 +52,7 @@ function render({model, view}) {
   const sent = new Set()
   const gone = new AbortController()
   const secret = make("p", "secret", "Temporary chat: in no list and no file; it ends with the server.")
+  keepFor(model.owner)
   let conversation = here.conversation
   let shown = null
   let answering = false
@@ -227,6 +228,8 @@ function render({model, view}) {
       outbox.change(id, {sentence})
       steadily(deliver)
     },
+    // The server sends whoever is not signed in to the sign-in, and back here afterwards.
+    leave() { location.reload() },
     trouble({sentence}) { trouble.textContent = sentence },
     counted: ({id, tokens}) => typing.counted(id, tokens),
     meter({used, window: all}) {

@@ -86,6 +86,9 @@ class Screen(Writing, Protocol):
     def meter(self, used: int, window: int) -> None:
         """Say how full the model's window is; nothing is known when the window is 0."""
 
+    def signed_out(self) -> None:
+        """Leave the page: whose it was is not signed in any more."""
+
     def refuse(self, id: str, sentence: str) -> None:
         """Say why something that was sent is not stored."""
 

@@ -309,6 +309,17 @@ function render({model}) {
     wordButton("compare", "Compare models", () => model.send_msg({type: "compare"})),
     wordButton("prefer", "Preferences", () => preferences.box.showModal()),
   )
+  if (model.person) {
+    const who = make("div", "who")
+    const place = (text, path) => {
+      const link = make("a", "", text)
+      link.href = path
+      return link
+    }
+    who.append(place(model.person, "account"), ...model.admin ? [place("Administration", "admin")] : [],
+      place("Sign out", "logout"))
+    foot.append(who)
+  }
   top.append(fresh, hidden, search)
   root.append(top, nav, toast, foot, picker, preferences.box)
   const paint = () => root.classList.toggle("contrast", preferred().theme === "contrast")

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import param
 from panel.custom import JSComponent
 
+from chatkit.identity.account import Account
 from chatkit.ui.message_view import STYLES
 from chatkit.ui.preferences import Preferences
 
@@ -16,10 +18,20 @@ class SidebarView(JSComponent):
     are text.
     """
 
+    person = param.String(doc="Who is signed in; empty for a guest.")
+
+    admin = param.Boolean(doc="Whether they may see the administration.")
+
     _bundle = "sidebar.bundle.js"
 
-    def __init__(self) -> None:
-        super().__init__(sizing_mode="stretch_both", margin=0, stylesheets=STYLES)  # type: ignore[no-untyped-call]
+    def __init__(self, account: Account | None = None) -> None:
+        super().__init__(  # type: ignore[no-untyped-call]
+            person=account.name if account else "",
+            admin=account is not None and account.role == "admin",
+            sizing_mode="stretch_both",
+            margin=0,
+            stylesheets=STYLES,
+        )
 
     def show_list(self, items: Sequence[Mapping[str, Any]], more: bool) -> None:
         """Show these conversations and no others, newest first."""

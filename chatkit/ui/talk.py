@@ -11,7 +11,7 @@ from chatkit import telemetry
 from chatkit.answering.checks import checked_text
 from chatkit.answering.options import AnswerOptions
 from chatkit.chat import ChatService
-from chatkit.errors import ChatkitError, InputError, NotFound
+from chatkit.errors import ChatkitError, InputError, NotFound, NotSignedIn
 from chatkit.models import shared_models
 from chatkit.service import shared_service
 from chatkit.store.records import ConversationSettings, Feedback
@@ -20,7 +20,8 @@ from chatkit.ui.library import Library
 from chatkit.ui.notices import shared_notices
 from chatkit.ui.screen import Controls, Screen, View
 from chatkit.ui.scroll import Scroll
-from chatkit.ui.visitor import NOBODY, visitor_of
+from chatkit.ui.sign_in.door import Door
+from chatkit.ui.visitor import NOBODY
 
 # How often a page that is looked at asks whether another process has done something.
 LOOK_SECONDS = 2.0
@@ -39,6 +40,7 @@ class Talk:
         controls: what the visitor sets beside the conversation.
         library: the visitor's other conversations.
         arena: models side by side.
+        door: says whose page it is.
         opened: gives the chat service.
     """
 
@@ -48,12 +50,14 @@ class Talk:
         controls: Controls,
         library: Library,
         arena: Arena,
+        door: Door,
         opened: Callable[[], Awaitable[ChatService]] = shared_service,
     ) -> None:
         self._screen = screen
         self._controls = controls
         self._library = library
         self._arena = arena
+        self._door = door
         self._opened = opened
         self._user = ""
         self._wanted = ""
@@ -99,6 +103,10 @@ class Talk:
         try:
             with telemetry.request() as request:
                 await self._obey(message)
+        except NotSignedIn:
+            self._leave()
+            self._user = self._wanted = ""
+            self._screen.signed_out()
         except ChatkitError as error:
             sentence = str(error)
         except Exception:
@@ -122,9 +130,11 @@ class Talk:
 
     async def _obey(self, message: Any) -> None:
         """Do what the visitor did in the browser; anything else is not listened to."""
+        if self._user:
+            await self._door.check()
         match message:
             case {"type": "ready", "visitor": str(token), "conversation": str(conversation)}:
-                self._user = visitor_of(token)
+                self._user = await self._door.enter(token)
                 self._arena.enter(self._user)
                 await self._library.enter(self._user, await self._opened())
                 await self._go(conversation)

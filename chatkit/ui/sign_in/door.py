@@ -1,6 +1,7 @@
 """Who is in front of a page: a guest, or somebody who has signed in."""
 
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import panel as pn
@@ -8,6 +9,7 @@ import panel as pn
 from chatkit.chat import ChatService
 from chatkit.errors import NotSignedIn
 from chatkit.identity.account import Account
+from chatkit.service import shared_service
 from chatkit.settings import settings
 from chatkit.ui.sign_in.cookie import SESSION
 from chatkit.ui.visitor import visitor_of
@@ -21,19 +23,18 @@ _guarded: list[bool] = []
 class Door(Protocol):
     """Says whose page it is."""
 
-    async def enter(self, token: str, service: ChatService) -> str:
+    async def enter(self, token: str) -> str:
         """Name the user.
 
         Args:
             token: what the browser has made for itself.
-            service: knows who is signed in.
 
         Raises:
             InputError: the token is none.
             NotSignedIn: nobody is signed in.
         """
 
-    async def check(self, service: ChatService) -> None:
+    async def check(self) -> None:
         """Check that whoever entered may still be here.
 
         Raises:
@@ -44,11 +45,11 @@ class Door(Protocol):
 class GuestDoor:
     """Everybody may come in; a browser is known by a secret that it made for itself."""
 
-    async def enter(self, token: str, service: ChatService) -> str:
+    async def enter(self, token: str) -> str:
         """Name the browser's user; see `Door.enter`."""
         return visitor_of(token)
 
-    async def check(self, service: ChatService) -> None:
+    async def check(self) -> None:
         """Guests stay; see `Door.check`."""
 
 
@@ -57,18 +58,25 @@ class SignedInDoor:
 
     Args:
         session: what their browser keeps.
+        opened: gives the chat service, which knows who is signed in.
     """
 
-    def __init__(self, session: str) -> None:
+    def __init__(
+        self, session: str, opened: Callable[[], Awaitable[ChatService]] = shared_service
+    ) -> None:
         self._session = session
+        self._opened = opened
 
-    async def enter(self, token: str, service: ChatService) -> str:
+    async def enter(self, token: str) -> str:
         """Name the account's user; see `Door.enter`."""
-        return (await service.identity.who(self._session)).id
+        return (await self._who()).id
 
-    async def check(self, service: ChatService) -> None:
+    async def check(self) -> None:
         """Ask for the session; see `Door.check`."""
-        await service.identity.who(self._session)
+        await self._who()
+
+    async def _who(self) -> Account:
+        return await (await self._opened()).identity.who(self._session)
 
 
 def guard() -> None:

@@ -51,7 +51,11 @@ class DoorHandler(RequestHandler):
     def prepare(self) -> None:
         """Refuse forms that another site sends with this browser."""
         origin = self.request.headers.get("Origin")
-        if self.request.method == "POST" and origin and urlsplit(origin).netloc != self.request.host:
+        if (
+            self.request.method == "POST"
+            and origin
+            and urlsplit(origin).netloc != self.request.host
+        ):
             raise HTTPError(403)
 
     def write_error(self, status_code: int, **_: object) -> None:
@@ -100,8 +104,9 @@ class LoginHandler(DoorHandler):
         if settings().auth == "oauth":
             await self._begin_elsewhere()
             return
-        name, password = self.get_body_argument("name", ""), self.get_body_argument(
-            "password", "", strip=False
+        name, password = (
+            self.get_body_argument("name", ""),
+            self.get_body_argument("password", "", strip=False),
         )
         try:
             token = await (await _identity()).sign_in(name, password, self.agent)
@@ -195,7 +200,9 @@ class AccountHandler(DoorHandler):
             if self.get_body_argument("do", "") == "password":
                 await self._change_password(identity, account)
             else:
-                await identity.end_sessions(account.id, self.get_body_argument("session", "") or None)
+                await identity.end_sessions(
+                    account.id, self.get_body_argument("session", "") or None
+                )
         except ChatkitError as error:
             await self._show(account, str(error))
             return

@@ -29,6 +29,11 @@ const safe = open => {
 const forever = safe(() => window.localStorage)
 const tab = safe(() => window.sessionStorage)
 
+// In a browser that several people use, nobody's text is sent in another's name.
+let owner = ""
+export const keepFor = account => { owner = account }
+const mine = name => owner ? `${name}.${owner}` : name
+
 const own = (store, key, bytes) => {
   if (!store.get(key)) { store.set(key, secret(bytes)) }
   return store.get(key)
@@ -38,8 +43,8 @@ export const newId = () => secret(16)
 export const visitor = () => own(forever, VISITOR, 32)
 
 export const draft = {
-  get: () => tab.get(DRAFT),
-  set: text => tab.set(DRAFT, text),
+  get: () => tab.get(mine(DRAFT)),
+  set: text => tab.set(mine(DRAFT), text),
 }
 
 export const reloads = {
@@ -48,17 +53,17 @@ export const reloads = {
 }
 
 const read = () => {
-  try { return JSON.parse(forever.get(OUTBOX) || "[]") } catch { return [] }
+  try { return JSON.parse(forever.get(mine(OUTBOX)) || "[]") } catch { return [] }
 }
-const write = entries => forever.set(OUTBOX, JSON.stringify(entries))
+const write = entries => forever.set(mine(OUTBOX), JSON.stringify(entries))
 
 // An entry: id, kind (`send` or `edit`), conversation, parent or node, text, and a sentence when
 // the server refused it.
 export const outbox = {
   of(conversation) {
-    const mine = one => one.tab === own(tab, TAB, 8) || Date.now() - one.at > ORPHANED_MS
+    const here = one => one.tab === own(tab, TAB, 8) || Date.now() - one.at > ORPHANED_MS
     return read().filter(one =>
-      one.conversation === conversation && (conversation || mine(one)))
+      one.conversation === conversation && (conversation || here(one)))
   },
   add(entry) {
     write([...read(), {...entry, tab: own(tab, TAB, 8), at: Date.now(), sentence: ""}])
