@@ -12,11 +12,30 @@ from functools import cache
 from chatkit import telemetry
 from chatkit.engine import Engine
 from chatkit.engines.opening import LoadOptions, memory_needed, open_engine
-from chatkit.errors import InputError, NotEnoughMemory
+from chatkit.errors import ChatkitError, InputError, NotEnoughMemory
 from chatkit.hardware import available_memory
 from chatkit.loading.progress import size_text
 
 Key = tuple[str, LoadOptions]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """A model as it is now.
+
+    Args:
+        name: its name.
+        needed: the memory that it is counted with, in bytes.
+        users: how many use it at this moment.
+        pinned: whether it stays whatever else is loaded.
+        trouble: why it cannot answer, empty when it can; None while it is being loaded.
+    """
+
+    name: str
+    needed: int
+    users: int
+    pinned: bool
+    trouble: str | None
 
 
 @dataclass(eq=False, slots=True)
@@ -49,6 +68,12 @@ class Models:
         """The loaded models, least recently used first."""
         with self._lock:
             return tuple(loaded.key[0] for loaded in self._oldest_first())
+
+    async def states(self) -> tuple[ModelState, ...]:
+        """Ask every loaded model how it is, the last used one first."""
+        with self._lock:
+            loaded = self._oldest_first()[::-1]
+        return tuple([await _state(one) for one in loaded])
 
     @asynccontextmanager
     async def use(self, name: str, options: LoadOptions | None = None) -> AsyncIterator[Engine]:
@@ -164,6 +189,17 @@ class Models:
             for one in self._oldest_first()
             if not one.users and not one.pinned and one.engine.done()
         ]
+
+
+async def _state(loaded: _Loaded) -> ModelState:
+    trouble: str | None = None
+    if loaded.engine.done():
+        try:
+            await loaded.engine.result().health()
+            trouble = ""
+        except ChatkitError as error:
+            trouble = str(error)
+    return ModelState(loaded.key[0], loaded.needed, loaded.users, loaded.pinned, trouble)
 
 
 @cache

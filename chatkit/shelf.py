@@ -35,6 +35,7 @@ from chatkit.store.records import (
     VoteRecord,
 )
 from chatkit.store.search import Hit
+from chatkit.store.usage import Usage
 
 # Who talks in a notebook or a terminal of their own.
 LOCAL_USER = "local"
@@ -256,6 +257,24 @@ class Shelf:
         answers = self.room(conversation, node).store.answers
         text = await answers.ledger(user, conversation, node)
         return Ledger.from_json(json.loads(text)) if text else None
+
+    async def usage(self, actor: str, since: float) -> Usage:
+        """Count what everybody's answers came to, since a moment in seconds since 1970.
+
+        Raises:
+            Forbidden: the actor is no admin.
+        """
+        await self.identity.check_admin(actor)
+        return await self.store.usage.since(since)
+
+    async def audit_log(self, actor: str, limit: int) -> tuple[dict[str, Any], ...]:
+        """Give the last entries of the audit log, newest first.
+
+        Raises:
+            Forbidden: the actor is no admin.
+        """
+        await self.identity.check_admin(actor)
+        return await self.store.audit.newest(limit)
 
     async def search(self, user: str, query: str, limit: int = 20) -> tuple[Hit, ...]:
         """Find a user's messages by their words, the best first.

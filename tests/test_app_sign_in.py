@@ -348,3 +348,81 @@ def test_a_token_that_the_service_did_not_sign_is_nothing(
 
 def test_a_return_that_was_not_begun_here_is_refused(openid_app: App) -> None:
     assert ask(openid_app, "GET", "/login/return?code=x&state=y", {}) == 401
+
+
+def administration(page: Page, app: App) -> Page:
+    """Open the administration as an admin who has just signed in."""
+    signed_in(page, app)
+    return administration_of(page)
+
+
+def administration_of(page: Page) -> Page:
+    """Open the administration from the chat."""
+    page.get_by_role("link", name="Administration").click()
+    page.get_by_role("heading", name="Administration").wait_for()
+    return page
+
+
+def test_the_administration_is_for_admins_only(
+    guarded_app: App, somebody: Callable[[], Page]
+) -> None:
+    page = somebody()
+    visitor = signed_in(page, guarded_app, "bo", BO)
+    expect(visitor.page.get_by_role("link", name="bo")).to_be_visible()
+    expect(page.get_by_role("link", name="Administration")).to_have_count(0)
+    answer = page.goto(guarded_app.url.replace("/app", "/admin"))
+    assert answer is not None and answer.status == 403
+    expect(page.get_by_role("alert")).to_contain_text("Only an admin")
+    stranger = somebody()
+    stranger.goto(guarded_app.url.replace("/app", "/admin"))
+    expect(stranger.get_by_label("Password")).to_be_visible()
+
+
+def test_the_administration_shows_usage_models_errors_and_the_log(
+    guarded_app: App, somebody: Callable[[], Page]
+) -> None:
+    page = somebody()
+    visitor = signed_in(page, guarded_app)
+    visitor.ask("count me")
+    visitor.press("Good answer")
+    administration_of(page)
+    expect(page.get_by_role("img")).to_have_count(1)
+    row = page.get_by_role("region", name="Answers by model").get_by_role("row").last
+    expect(row).to_contain_text("scripted:")
+    expect(page.get_by_role("region", name="Models").last).to_contain_text("✓ answers")
+    log = page.get_by_role("region", name="Audit log").last
+    expect(log).to_contain_text("sign in")
+    expect(log).to_contain_text("anna")
+    assert "count me" not in page.content()
+    assert Axe().run(page).response["violations"] == []
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_an_admin_adds_promotes_disables_and_deletes_somebody(
+    guarded_app: App, somebody: Callable[[], Page]
+) -> None:
+    page = administration(somebody(), guarded_app)
+    page.get_by_text("Add somebody").click()
+    page.get_by_label("Name, or mail address").fill("<b>dee</b>")
+    page.get_by_label("First password").fill(BO)
+    page.get_by_role("button", name="Add", exact=True).click()
+    people = page.get_by_role("region", name="People").last
+    row = people.get_by_role("row").filter(has_text="<b>dee</b>")
+    expect(row).to_contain_text("may sign in")
+    signed_in(somebody(), guarded_app, "<b>dee</b>", BO)
+    page.get_by_role("button", name="Make admin: <b>dee</b>").click()
+    expect(row).to_contain_text("Make user")
+    page.get_by_role("button", name="Disable: <b>dee</b>").click()
+    expect(row).to_contain_text("disabled")
+    page.get_by_role("link", name="Delete <b>dee</b>").click()
+    expect(page.get_by_text("with 0 conversations")).to_be_visible()
+    page.get_by_role("button", name="Delete for good").click()
+    expect(page.get_by_role("heading", name="People")).to_be_visible()
+    expect(row).to_have_count(0)
+
+
+def test_the_last_admin_stays(guarded_app: App, somebody: Callable[[], Page]) -> None:
+    page = administration(somebody(), guarded_app)
+    page.get_by_role("button", name="Disable: anna").click()
+    expect(page.get_by_role("alert")).to_contain_text("only admin")

@@ -20,8 +20,8 @@ from chatkit.ui.bubble import Bubble
 from chatkit.ui.library import Library
 from chatkit.ui.preferences import Preferences
 from chatkit.ui.screen import View, Wish
-from chatkit.ui.talk import Talk
 from chatkit.ui.sign_in.door import GuestDoor
+from chatkit.ui.talk import Talk
 from chatkit.ui.visitor import visitor_of
 
 pytestmark = pytest.mark.anyio

@@ -90,6 +90,15 @@ class Audit:
 
         return await self._database.read(ask)
 
+    async def newest(self, limit: int) -> tuple[dict[str, Any], ...]:
+        """Give the last entries, newest first."""
+
+        async def ask(connection: Transaction) -> tuple[dict[str, Any], ...]:
+            query = select(audit).order_by(audit.c.number.desc()).limit(limit)
+            return tuple(dict(row._mapping) for row in await connection.execute(query))
+
+        return await self._database.read(ask)
+
     async def verify(self) -> Verdict:
         """Check that no entry was changed, taken out or put in between."""
         previous, count = FIRST, 0

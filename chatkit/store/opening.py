@@ -17,6 +17,7 @@ from chatkit.store.migrate import ready
 from chatkit.store.nodes import Nodes
 from chatkit.store.opinions import Opinions
 from chatkit.store.search import Search
+from chatkit.store.usage import UsageReader
 from chatkit.store.votes import Votes
 from chatkit.store.workers import Workers
 
@@ -35,6 +36,7 @@ class Store:
         opinions: feedback and preferences.
         votes: which of two answers is better.
         search: finds messages by their words.
+        usage: counts answers.
         audit: who did what to whose data.
         erasure: deletes for good.
         workers: which processes are alive.
@@ -49,6 +51,7 @@ class Store:
     opinions: Opinions
     votes: Votes
     search: Search
+    usage: UsageReader
     audit: Audit
     erasure: Erasure
     workers: Workers
@@ -108,6 +111,7 @@ def _store(database: Database, keys: Keys) -> Store:
         opinions=Opinions(database, keys),
         votes=Votes(database, keys),
         search=Search(database, keys),
+        usage=UsageReader(database),
         audit=audit,
         erasure=Erasure(database, keys, audit),
         workers=Workers(database),

@@ -16,7 +16,9 @@ HEADERS = {
 }
 
 
-def write_page(handler: RequestHandler, title: str, body: str, said: str = "") -> None:
+def write_page(
+    handler: RequestHandler, title: str, body: str, said: str = "", *, wide: bool = False
+) -> None:
     """Write a page.
 
     Args:
@@ -24,15 +26,17 @@ def write_page(handler: RequestHandler, title: str, body: str, said: str = "") -
         title: what it is.
         body: HTML.
         said: a sentence that stands above, empty for none.
+        wide: whether it needs more room than a form.
     """
     for name, value in HEADERS.items():
         handler.set_header(name, value)
     alert = f"<p role='alert' class='said'>{escape(said)}</p>" if said else ""
+    kind = " class='wide'" if wide else ""
     handler.finish(
         "<!doctype html><html lang='en'><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width'>"
         f"<title>{escape(title)} · chatkit</title><style>{_STYLE}</style>"
-        f"<main><h1>{escape(title)}</h1>{alert}{body}</main></html>"
+        f"<main{kind}><h1>{escape(title)}</h1>{alert}{body}</main></html>"
     )
 
 

@@ -1,0 +1,1 @@
+"""The administration: people, models, usage, errors, the audit log."""
