@@ -50,24 +50,37 @@ class Room:
         await self.live.close()
         await self.store.close()
 
-    async def silence(self, user: str, conversation: str) -> None:
+    async def silence(
+        self, user: str, conversation: str, only: frozenset[str] | None = None
+    ) -> None:
         """Stop what is being written in a conversation and drop its live logs.
+
+        Args:
+            user: whose conversation it is.
+            conversation: its name.
+            only: the answers that are meant; None means all.
 
         Raises:
             NotFound: the conversation does not exist, or is someone else's.
         """
-        for node in await self.store.answers.running(user, conversation):
-            if not self.desk.stop(node.id):
-                await self.store.answers.ask_to_stop(user, conversation, node.id)
+
+        async def running() -> list[str]:
+            found = await self.store.answers.running(user, conversation)
+            return [node.id for node in found if only is None or node.id in only]
+
+        for node in await running():
+            if not self.desk.stop(node):
+                await self.store.answers.ask_to_stop(user, conversation, node)
         try:
             async with asyncio.timeout(STOPPING_SECONDS):
-                while await self.store.answers.running(user, conversation):
+                while await running():
                     await asyncio.sleep(0.05)
         except TimeoutError:
             # Its writer is dead or away; without the key what it writes can be read by nobody.
             telemetry.event("deleted while written")
         for answer in await self.store.answers.recent(user, conversation):
-            await self.live.drop(answer)
+            if only is None or answer in only:
+                await self.live.drop(answer)
 
     def forget(self, conversation: str) -> None:
         """Let nothing of a conversation stay in this process's memory."""

@@ -326,6 +326,18 @@ class Shelf:
         await self._silence(user, [conversation])
         await self.room(conversation).store.erasure.conversation(user, conversation)
 
+    async def delete_branch(self, user: str, conversation: str, node: str) -> None:
+        """Delete a message and all that came after it; the reader goes to what is beside it.
+
+        Raises:
+            NotFound: the conversation or the message does not exist, or is someone else's.
+        """
+        room = self.room(conversation, node)
+        gone = await room.store.pruning.below(user, conversation, node)
+        await room.silence(user, conversation, frozenset(gone))
+        await room.store.pruning.branch(user, conversation, node)
+        self.forget([conversation])
+
     async def delete_user(self, user: str, actor: str | None = None) -> None:
         """Delete a person with all that belongs to them.
 

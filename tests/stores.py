@@ -50,6 +50,7 @@ CALLS: dict[str, Call] = {
     "pin": lambda it, *place: it.pin(*place),
     "ledger": lambda it, *place: it.ledger(*place),
     "export": lambda it, user, conversation, _: it.export(user, [conversation]),
+    "delete_branch": lambda it, *place: it.delete_branch(*place),
     "delete": lambda it, user, conversation, _: it.delete(user, conversation),
 }
 # Those to which a message is named.
@@ -60,6 +61,7 @@ OF_NODES = {
     "subscribe",
     "select_branch",
     "fork",
+    "delete_branch",
     "feedback",
     "pin",
 }

@@ -15,6 +15,7 @@ from chatkit.store.transaction import Transaction
 Action = Literal[
     "delete conversation",
     "delete user",
+    "delete branch",
     "export",
     "import",
     "fork",

@@ -174,9 +174,26 @@ class Keys:
         """Name the conversations whose keys are here."""
         return await self._all(conversation_keys.c.conversation_id)
 
-    async def erased(self) -> frozenset[str]:
-        """Give the pseudonyms of all that was erased."""
-        return await self._all(erasures.c.pseudonym)
+    async def erased(self, kind: str | None = None) -> frozenset[str]:
+        """Give the pseudonyms of all that was erased, or of one kind of it."""
+        query = select(erasures.c.pseudonym)
+        if kind is not None:
+            query = query.where(erasures.c.kind == kind)
+
+        async def ask(connection: Transaction) -> frozenset[str]:
+            return frozenset((await connection.execute(query)).scalars())
+
+        return await self._database.read(ask)
+
+    async def note_erased(self, ids: Iterable[str], kind: str) -> None:
+        """Enter into the list of erasures what has no key of its own."""
+        rows = [self._erasure(id, kind, time.time()) for id in ids]
+
+        async def work(connection: Transaction) -> None:
+            for row in rows:
+                await connection.execute(self._database.insert_new(erasures), row)
+
+        await self._database.write(work)
 
     async def rotate(self, new_master: bytes) -> int:
         """Give every user a new key, under a new master key.

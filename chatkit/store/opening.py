@@ -16,6 +16,7 @@ from chatkit.store.master_key import MasterKey
 from chatkit.store.migrate import ready
 from chatkit.store.nodes import Nodes
 from chatkit.store.opinions import Opinions
+from chatkit.store.pruning import Pruning
 from chatkit.store.search import Search
 from chatkit.store.usage import UsageReader
 from chatkit.store.votes import Votes
@@ -39,6 +40,7 @@ class Store:
         usage: counts answers.
         audit: who did what to whose data.
         erasure: deletes for good.
+        pruning: deletes a branch of a conversation.
         workers: which processes are alive.
     """
 
@@ -54,6 +56,7 @@ class Store:
     usage: UsageReader
     audit: Audit
     erasure: Erasure
+    pruning: Pruning
     workers: Workers
 
     async def close(self) -> None:
@@ -114,5 +117,6 @@ def _store(database: Database, keys: Keys) -> Store:
         usage=UsageReader(database),
         audit=audit,
         erasure=Erasure(database, keys, audit),
+        pruning=Pruning(database, keys, audit),
         workers=Workers(database),
     )

@@ -67,6 +67,7 @@ async def restore(
     # Opening brings it to this program's form and deletes what was deleted since.
     store = await open_store(settings)
     try:
+        await store.pruning.replay()
         left = await store.database.read(_count_conversations)
         await store.audit.note(actor, "restore", "database")
     finally:

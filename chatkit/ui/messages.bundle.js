@@ -1,5 +1,5 @@
 // The messages and the composer. What the server sends: show, put, grow, place, refuse, trouble.
-// What it is sent: ready, visible, begin, send, edit, regenerate, stop, branch, thumb, older, again.
+// What it is sent: ready, visible, begin, send, edit, regenerate, stop, branch, thumb, fork, delete branch, older, again.
 
 import {composer} from "../../../../static/extensions/chatkit/composer.js"
 import {keepFor, newId, outbox, reloads, visitor} from "../../../../static/extensions/chatkit/kept.js"
@@ -87,6 +87,7 @@ function render({model, view}) {
     thumb(node, thumb, tags = [], comment = "") {
       tell({type: "thumb", node, thumb, tags, comment})
     },
+    remove(node) { if (!busy()) { tell({type: "delete branch", node}) } },
     fork(node) { tell({type: "fork", node}) },
     fresh: temporary => model.send_msg({type: "new", temporary}),
     retry() {

@@ -202,6 +202,8 @@ class Talk:
             case {"type": "fork", "node": str(node)}:
                 await self._go(await service.fork(*place, node))
                 return
+            case {"type": "delete branch", "node": str(node)}:
+                await service.delete_branch(*place, node)
             case {"type": "older"} if self._scroll is not None:
                 await self._scroll.older()
                 return

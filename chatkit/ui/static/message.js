@@ -21,6 +21,7 @@ const ICONS = {
   attach: "M20 11l-8.500 8.500a5 5 0 0 1-7-7L13 4a3.300 3.300 0 0 1 4.700 4.700l-8.200 8.200a1.700 1.700 0 0 1-2.400-2.400L14 7.500",
   remove: "M6 6l12 12M18 6L6 18",
   fork: "M7 4v6a4 4 0 0 0 4 4h6M13 10l4 4-4 4M7 10v10",
+  bin: "M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13M10 11v5M14 11v5",
   wrap: "M4 6h16M4 12h13a3 3 0 0 1 0 6h-4m2-2-2 2 2 2M4 18h5",
   download: "M12 4v11M7 11l5 5 5-5M5 20h14",
   before: "M14 6l-6 6 6 6",
@@ -73,6 +74,30 @@ function problem(sentence, ...buttons) {
   return element
 }
 
+// Nothing brings a deleted branch back, so it is asked once more.
+function binButton(element, bubble, act) {
+  const ask = () => {
+    if (element.querySelector(".sure")) { return }
+    const close = () => {
+      box.remove()
+      element.querySelector(".bin")?.focus()
+    }
+    const keep = wordButton("keep", "Keep", close)
+    const box = problem(
+      "Delete this message and everything that came after it?",
+      wordButton("sure-delete", "Delete", () => { box.remove(); act.remove(bubble.id) }),
+      keep,
+    )
+    box.classList.add("sure")
+    box.addEventListener("keydown", event => {
+      if (event.key === "Escape") { event.stopPropagation(); close() }
+    })
+    element.append(box)
+    keep.focus()
+  }
+  return button("bin", "Delete from here on", ask)
+}
+
 // The hour, or the day too when it was another one; all of it where one points or hears.
 function moment(seconds) {
   const [at, element] = [new Date(1000 * seconds), make("time", "time")]
@@ -91,6 +116,7 @@ function question(element, bubble, act) {
   foot.append(
     ...branches(bubble, act),
     button("edit", "Edit", () => edit(element, bubble, act)),
+    binButton(element, bubble, act),
     moment(bubble.created),
   )
   element.append(text, foot)
@@ -176,6 +202,7 @@ function answer(element, bubble, act) {
       thumb("up", "Good answer"),
       thumb("down", "Bad answer"),
       button("fork", "Go on in another conversation", () => act.fork(bubble.id)),
+      binButton(element, bubble, act),
       moment(bubble.created),
       make("span", "note", bubble.note),
     )
