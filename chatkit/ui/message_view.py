@@ -64,6 +64,8 @@ class MessageView(JSComponent):
                 "more": view.more,
                 "accepted": view.accepted,
                 "temporary": view.temporary,
+                "below": view.below,
+                "head": view.head,
             }
         )
 

@@ -1,5 +1,6 @@
 // The messages and the composer. What the server sends: show, put, grow, place, refuse, trouble.
-// What it is sent: ready, visible, begin, send, edit, regenerate, stop, branch, thumb, fork, delete branch, older, again.
+// What it is sent: ready, visible, begin, send, edit, regenerate, stop, branch, thumb, fork, delete branch, older, newer,
+// newest, again.
 
 import {composer} from "../../../../static/extensions/chatkit/composer.js"
 import {keepFor, newId, outbox, reloads, visitor} from "../../../../static/extensions/chatkit/kept.js"
@@ -14,6 +15,8 @@ const LONGEST_PAUSE_SECONDS = 10
 const WIDE = 1_100
 const LONG_ANSWER_MS = 3_000
 const MANY = 60
+// So near to the end of what is there, more is asked for.
+const NEAR = 1_200
 
 // The store has everything, so a page that lost its server begins anew as soon as it answers.
 async function comeBack() {
@@ -57,6 +60,9 @@ function render({model, view}) {
   let shown = null
   let answering = false
   let asking = false
+  let loading = false
+  let below = false
+  let head = ""
   let begun = 0
   let dark = null
 
@@ -71,14 +77,27 @@ function render({model, view}) {
   const toEnd = () => { log.scrollTop = log.scrollHeight }
   const find = id => list.querySelector(`[data-id="${CSS.escape(id)}"]`)
   const busy = () => answering || outbox.of(conversation).some(entry => !entry.sentence)
-  const newest = button("newest", "Go to the newest message", toEnd)
-  const older = wordButton("older", "Earlier messages", () => tell({type: "older"}))
+  const load = type => {
+    if (!loading) { tell({type}) }
+    loading = true
+  }
+  const newest = button("newest", "Go to the newest message", () => {
+    if (below) { load("newest") } else { toEnd() }
+  })
+  const older = wordButton("older", "Earlier messages", () => load("older"))
+  const newer = wordButton("older", "Later messages", () => load("newer"))
+  // Who comes near to the oldest or newest message that is there gets more of them.
+  const loadNear = () => {
+    const under = log.scrollHeight - log.scrollTop - log.clientHeight
+    if (shown === null || log.scrollHeight <= log.clientHeight) { return }
+    if (below && under < NEAR) { load("newer") } else if (!older.hidden && log.scrollTop < NEAR) { load("older") }
+  }
 
   const act = {
     maths: model.maths && new URL(model.maths, document.baseURI).href,
     send(text) {
       if (busy()) { return false }
-      const parent = list.lastElementChild?.dataset.id ?? null
+      const parent = (below ? head : list.lastElementChild?.dataset.id) ?? null
       return post({kind: "send", parent, text})
     },
     edit: (node, text) => !busy() && post({kind: "edit", node, text}),
@@ -153,18 +172,25 @@ function render({model, view}) {
     const known = shown !== null || !conversation
     const empty = known && !list.children.length && !unsentList.children.length
     root.classList.toggle("empty", empty)
-    newest.hidden = atEnd()
+    newest.hidden = atEnd() && !below
+  }
+  // The first message of which something is seen.
+  const inSight = () => {
+    const top = log.getBoundingClientRect().top
+    return [...list.children].find(one => one.getBoundingClientRect().bottom > top)
   }
   // Keeps the end in sight, or else what is looked at where it is.
   const steadily = change => {
-    const follow = atEnd()
-    const anchor = list.firstElementChild
+    const follow = atEnd() && !below
+    const anchor = follow ? null : inSight()
+    const id = anchor?.dataset.id
     const top = anchor?.getBoundingClientRect().top
     change()
+    const now = anchor?.isConnected ? anchor : id && find(id)
     if (follow) {
       toEnd()
-    } else if (anchor?.isConnected && anchor !== list.firstElementChild) {
-      log.scrollTop += anchor.getBoundingClientRect().top - top
+    } else if (now) {
+      log.scrollTop += now.getBoundingClientRect().top - top
     }
     update()
   }
@@ -193,7 +219,7 @@ function render({model, view}) {
   const obey = {
     show(now) {
       const other = now.conversation !== shown
-      asking = false
+      asking = loading = false
       // The first page has its address already, and what is gone leaves no step behind.
       here.show(now.conversation, {replace: shown === null})
       conversation = shown = now.conversation
@@ -202,11 +228,19 @@ function render({model, view}) {
       title.textContent = now.title || "New chat"
       if (now.accepted) { outbox.remove(now.accepted) }
       const made = new Map(now.bubbles.map(bubble => [bubble.id, put(bubble)]))
-      steadily(() => arrange(now.ids, made))
-      older.hidden = !now.more
+      const jump = other || (below && !now.below && !now.ids.some(find))
+      steadily(() => {
+        arrange(now.ids, made)
+        below = now.below
+        head = now.head
+        older.hidden = !now.more
+        newer.hidden = !below
+      })
       deliver()
+      if (jump) { toEnd() }
+      // One page may not fill what is near.
+      requestAnimationFrame(loadNear)
       if (other) {
-        toEnd()
         // On a phone this would bring up the keyboard.
         if (matchMedia("(hover: hover)").matches) { typing.field.focus() }
       }
@@ -264,8 +298,12 @@ function render({model, view}) {
       typing.field.focus()
     }
   }, {signal: gone.signal})
-  log.addEventListener("scroll", () => { newest.hidden = atEnd() })
-  new ResizeObserver(() => { newest.hidden = atEnd() }).observe(log)
+  const moved = () => {
+    newest.hidden = atEnd() && !below
+    loadNear()
+  }
+  log.addEventListener("scroll", moved, {passive: true})
+  new ResizeObserver(moved).observe(log)
   const look = () => tell({type: "visible", visible: !document.hidden})
   document.addEventListener("visibilitychange", look, {signal: gone.signal})
   window.addEventListener("popstate", () => {
@@ -293,13 +331,10 @@ function render({model, view}) {
     comeBack()
   })
 
-  // Who scrolls back to the oldest message that is there gets the ones before it.
-  new IntersectionObserver(([seen]) => {
-    if (seen.isIntersecting && log.scrollTop < 200 && log.scrollHeight > log.clientHeight) { older.click() }
-  }, {root: log}).observe(older)
   older.hidden = true
+  newer.hidden = true
   secret.hidden = true
-  log.append(hint, secret, older, list, unsentList)
+  log.append(hint, secret, older, list, newer, unsentList)
   const foot = make("div", "bottom")
   const gauge = make("div", "gauge")
   gauge.append(meter, usedText)

@@ -50,6 +50,8 @@ class View:
         more: whether there are older ones.
         accepted: the sender's own name for what is stored by now, empty for nothing.
         temporary: whether it is in memory only.
+        below: whether there are newer ones than those.
+        head: the last message of the conversation, which the next question follows.
     """
 
     conversation: str
@@ -59,6 +61,8 @@ class View:
     more: bool
     accepted: str = ""
     temporary: bool = False
+    below: bool = False
+    head: str = ""
 
 
 class Writing(Protocol):

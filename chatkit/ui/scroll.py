@@ -1,4 +1,4 @@
-"""One conversation on one page: its newest messages, and the answers that are being written."""
+"""One conversation on one page: some of its messages, and the answers that are being written."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,6 +16,9 @@ from chatkit.ui.follower import Follower
 from chatkit.ui.screen import Screen, View
 
 MESSAGES = 30
+# A page holds no more at once, however long its conversation: what is far from what is looked at
+# goes, and comes back when it is looked at.
+MOST_MESSAGES = 8 * MESSAGES
 
 
 class Scroll:
@@ -38,6 +41,8 @@ class Scroll:
         self.place = place
         self.record: ConversationRecord | None = None
         self.path: tuple[Shown, ...] = ()
+        # Where the pages end that lie below what is shown, the nearest last.
+        self._below: list[str] = []
         self._service = service
         self._screen = screen
         self._nudge = nudge
@@ -51,7 +56,7 @@ class Scroll:
         self._sent: dict[str, dict[str, Any]] = {}
 
     async def read(self, accepted: str = "") -> None:
-        """Read it anew, and show what has changed.
+        """Read it anew, and show its end with what has changed.
 
         Args:
             accepted: the sender's own name for what is stored by now.
@@ -60,7 +65,9 @@ class Scroll:
             NotFound: it does not exist, or is someone else's.
         """
         page = await self._service.page(*self.place, limit=MESSAGES)
-        self.record, self.path = page.conversation, _joined(self.path, page)
+        before = () if self._below else self.path
+        self._below.clear()
+        self.record, self.path = page.conversation, _joined(before, page)
         await self._show(accepted)
 
     async def look(self) -> None:
@@ -70,7 +77,10 @@ class Scroll:
             NotFound: it no longer exists.
         """
         record = await self._service.conversation(*self.place)
-        if record != self.record or self._unfollowed():
+        if self._below:
+            # Who reads far above is not torn away by what happens at the end.
+            self.record = record
+        elif record != self.record or self._unfollowed():
             await self.read()
 
     async def older(self) -> None:
@@ -79,6 +89,16 @@ class Scroll:
         if parent is not None:
             page = await self._service.page(*self.place, head=parent, limit=MESSAGES)
             self.path = (*page.messages, *self.path)
+            while len(self.path) > MOST_MESSAGES:
+                self._below.append(self.path[-1].node.id)
+                self.path = self.path[:-MESSAGES]
+            await self._show()
+
+    async def newer(self) -> None:
+        """Show the messages after the newest one that is shown."""
+        if self._below:
+            page = await self._service.page(*self.place, head=self._below.pop(), limit=MESSAGES)
+            self.path = (*self.path, *page.messages)[-MOST_MESSAGES:]
             await self._show()
 
     async def again(self) -> None:
@@ -107,8 +127,11 @@ class Scroll:
             more=bool(self.path and self.path[0].node.parent),
             accepted=accepted,
             temporary=is_temporary(self.place[1]),
+            below=bool(self._below),
+            head=(record.head or "") if record else "",
         )
         self._sent = {id: self._sent[id] for id in view.ids}
+        self._html = {id: self._html[id] for id in view.ids if id in self._html}
         self._screen.show_view(view)
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read_ledgers())

@@ -207,6 +207,12 @@ class Talk:
             case {"type": "older"} if self._scroll is not None:
                 await self._scroll.older()
                 return
+            case {"type": "newer"} if self._scroll is not None:
+                await self._scroll.newer()
+                return
+            case {"type": "newest"} if self._scroll is not None:
+                await self._scroll.read()
+                return
             case {"type": "again"} if self._scroll is not None:
                 await self._scroll.again()
                 return
