@@ -1,8 +1,7 @@
-"""A conversation of 1,000 messages in a browser: all of it can be reached, little of it is there."""
+"""A conversation of 1,000 messages in a browser: all of it is reached, little of it is there."""
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from browser import SLOW_APP, App, Visit, Visitor, running_app

@@ -1,5 +1,6 @@
 """The sidebar in a browser: list, menu, rename, delete, search, history, files, preferences."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,57 @@ def test_on_a_phone_the_sidebar_is_closed_at_first_and_nothing_scrolls_sideways(
     visitor.page.get_by_label("Search conversations").wait_for()
     assert not visitor.page.evaluate(sideways)
     context.close()
+
+
+def test_each_conversation_keeps_its_own_draft(echo_app: App, visit: Visit) -> None:
+    visitor = talked(visit(echo_app, stranger=True), "first talk", "second talk")
+    visitor.field.fill("for the second")
+    visitor.page.locator(".entry .title").last.click()
+    expect(visitor.questions.first.locator(".text")).to_have_text("first talk")
+    expect(visitor.field).to_have_value("")
+    visitor.field.fill("for the first")
+    visitor.press("New chat")
+    expect(visitor.field).to_have_value("")
+    visitor.field.fill("for a new one")
+    visitor.page.locator(".entry .title").first.click()
+    expect(visitor.field).to_have_value("for the second")
+    visitor.page.locator(".entry .title").last.click()
+    expect(visitor.field).to_have_value("for the first")
+    visitor.reload()
+    expect(visitor.field).to_have_value("for the first")
+    visitor.press("New chat")
+    expect(visitor.field).to_have_value("for a new one")
+
+
+def test_what_is_written_while_a_conversation_begins_goes_along(
+    echo_app: App, visit: Visit
+) -> None:
+    visitor = visit(echo_app, stranger=True)
+    visitor.ask("begin")
+    visitor.field.fill("and then")
+    visitor.reload()
+    expect(visitor.field).to_have_value("and then")
+
+
+def test_dates_are_written_in_the_language_that_is_preferred(echo_app: App, visit: Visit) -> None:
+    visitor = visit(echo_app, stranger=True)
+    visitor.ask("when?")
+    said = visitor.answers.last.get_by_role("time")
+    visitor.press("Preferences")
+    visitor.page.get_by_label("Language of dates").select_option(label="Deutsch")
+    german = r"Montag|Dienstag|Mittwoch|Donnerstag|Freitag|Samstag|Sonntag"
+    expect(said).to_have_attribute("title", re.compile(german))
+    visitor.press("Close")
+    visitor.reload()
+    expect(said).to_have_attribute("title", re.compile(german))
+
+
+def test_the_first_tab_leads_past_everything_to_the_message(echo_app: App, visit: Visit) -> None:
+    visitor = visit(echo_app, stranger=True)
+    visitor.page.evaluate("document.activeElement.blur()")
+    visitor.page.locator("body").press("Tab")
+    link = visitor.page.get_by_role("link", name="Skip to the message")
+    expect(link).to_be_focused()
+    expect(link).to_be_in_viewport()
+    visitor.page.keyboard.press("Enter")
+    expect(visitor.field).to_be_focused()

@@ -4,10 +4,10 @@
 
 import {composer} from "../../../../static/extensions/chatkit/composer.js"
 import {keepFor, newId, outbox, reloads, visitor} from "../../../../static/extensions/chatkit/kept.js"
-import {button, grow, make, message, unsent, wordButton} from "../../../../static/extensions/chatkit/message.js"
+import {button, grow, make, message, tellMoment, unsent, wordButton} from "../../../../static/extensions/chatkit/message.js"
 import {keySheet, promptSheet} from "../../../../static/extensions/chatkit/sheets.js"
 import {nameShell} from "../../../../static/extensions/chatkit/shell.js"
-import {here, isDark, preferred} from "../../../../static/extensions/chatkit/shared.js"
+import {dateLanguage, here, isDark, preferred} from "../../../../static/extensions/chatkit/shared.js"
 
 const LOST = "The connection to the server was lost; trying again."
 const LONGEST_PAUSE_SECONDS = 10
@@ -65,6 +65,7 @@ function render({model, view}) {
   let head = ""
   let begun = 0
   let dark = null
+  let language = dateLanguage()
 
   log.setAttribute("role", "log")
   log.setAttribute("aria-live", "off")
@@ -237,6 +238,7 @@ function render({model, view}) {
         newer.hidden = !below
       })
       deliver()
+      if (other) { typing.turnTo(now.conversation) }
       if (jump) { toEnd() }
       // One page may not fill what is near.
       requestAnimationFrame(loadNear)
@@ -254,6 +256,7 @@ function render({model, view}) {
       const entry = outbox.settle(id, begun)
       if (!entry) { return }
       conversation = shown = entry.conversation
+      typing.takeAlong(conversation)
       here.show(conversation, {replace: true})
       sent.delete(id)
       deliver()
@@ -278,6 +281,7 @@ function render({model, view}) {
   }
 
   const typing = composer(model, act)
+  typing.turnTo(conversation)
   const help = keySheet()
   const prompts = promptSheet(act)
   const meter = make("meter", "meter")
@@ -313,6 +317,10 @@ function render({model, view}) {
   const paint = () => {
     root.classList.toggle("contrast", preferred().theme === "contrast")
     root.classList.toggle("still", preferred().still)
+    if (language !== dateLanguage()) {
+      language = dateLanguage()
+      root.querySelectorAll("time").forEach(tellMoment)
+    }
     if (prompts.box.open) { prompts.show() }
     if (dark !== isDark()) {
       dark = isDark()
@@ -344,7 +352,7 @@ function render({model, view}) {
   requestAnimationFrame(typing.fit)
   // Not before the page has this element in it.
   requestAnimationFrame(() => {
-    const stop = nameShell(root)
+    const stop = nameShell(root, typing.field)
     gone.signal.addEventListener("abort", stop)
   })
   if (window.innerWidth >= WIDE) { model.send_msg({type: "wide"}) }

@@ -1,5 +1,6 @@
 """What a visitor prefers: looks, keys, and which conversations are pinned."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
@@ -11,6 +12,8 @@ SMALLEST, LARGEST = 12, 24
 _MOST_PINNED = 200
 _MOST_PROMPTS, _LONGEST_NAME, _LONGEST_PROMPT = 100, 40, 10_000
 _LISTS = ("pinned", "prompts")
+# As much of BCP 47 as dates need.
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,7 @@ class Preferences:
     Args:
         theme: `contrast` is the one of high contrast; `system` follows the machine.
         text_size: in pixels.
+        language: in which dates are written, as in `de` or `pt-BR`; empty is the browser's own.
         still: whether nothing moves.
         enter_sends: whether Enter sends; otherwise it begins a line, and Ctrl+Enter sends.
         speaks: whether finished answers are read to screen readers.
@@ -34,6 +38,7 @@ class Preferences:
 
     theme: Theme = "system"
     text_size: int = 16
+    language: str = ""
     still: bool = False
     enter_sends: bool = True
     speaks: bool = True
@@ -46,6 +51,10 @@ class Preferences:
         if self.theme not in get_args(Theme):
             raise InputError(
                 f"There is no theme {self.theme!r}; use one of {', '.join(get_args(Theme))}."
+            )
+        if self.language and not _LANGUAGE.fullmatch(self.language):
+            raise InputError(
+                f"There is no language {self.language[:40]!r}; give a tag like de or pt-BR."
             )
         if not SMALLEST <= self.text_size <= LARGEST:
             raise InputError(

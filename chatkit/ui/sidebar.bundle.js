@@ -1,8 +1,9 @@
 // The conversations of a visitor. What the server sends: list, found, undo, file, preferences.
 // What it is sent: library (more, find, rename, pin, delete, undo, export, import, prefer), open, new.
 
+import {draft} from "../../../../static/extensions/chatkit/kept.js"
 import {button, make, wordButton} from "../../../../static/extensions/chatkit/message.js"
-import {here, prefer, preferred} from "../../../../static/extensions/chatkit/shared.js"
+import {dateLanguage, here, prefer, preferred} from "../../../../static/extensions/chatkit/shared.js"
 
 const DAY = 86_400_000
 const UNTITLED = "New chat"
@@ -18,7 +19,7 @@ function heading(item) {
   if (at >= today - DAY) { return "Yesterday" }
   if (at >= today - 7 * DAY) { return "Previous 7 days" }
   if (at >= today - 30 * DAY) { return "Previous 30 days" }
-  return new Intl.DateTimeFormat(undefined, {month: "long", year: "numeric"}).format(at)
+  return new Intl.DateTimeFormat(dateLanguage(), {month: "long", year: "numeric"}).format(at)
 }
 
 function save({name, kind, text}) {
@@ -126,6 +127,11 @@ function rename(element, item, act) {
 const CHOICES = [
   ["system", "As the system"], ["light", "Light"], ["dark", "Dark"], ["contrast", "High contrast"],
 ]
+// Written each in its own language, as whoever looks for it would read it.
+const LANGUAGES = [
+  "ar", "cs", "da", "de", "el", "en-GB", "en-US", "es", "fa", "fi", "fr", "he", "hi", "hu", "id", "it", "ja", "ko",
+  "nb", "nl", "pl", "pt-BR", "pt-PT", "ro", "ru", "sv", "th", "tr", "uk", "vi", "zh-CN", "zh-TW",
+]
 const SWITCHES = [
   ["still", "Nothing moves"],
   ["enter_sends", "Enter sends; Shift+Enter begins a line"],
@@ -155,6 +161,12 @@ function settings(act) {
   size.addEventListener("input", () => { shown.textContent = `${size.value} px` })
   size.addEventListener("change", () => act.prefer({text_size: Number(size.value)}))
   sizes.append(make("span", "", "Text size"), size, shown)
+  const languages = make("label", "language")
+  const language = make("select", "")
+  language.append(new Option("As the browser", ""), ...LANGUAGES.map(one =>
+    new Option(new Intl.DisplayNames([one], {type: "language"}).of(one), one)))
+  language.addEventListener("change", () => act.prefer({language: language.value}))
+  languages.append(make("span", "", "Language of dates"), language)
   const switches = SWITCHES.map(([name, text]) => {
     const [label, one] = [make("label", "choice"), make("input", "")]
     one.type = "checkbox"
@@ -171,10 +183,11 @@ function settings(act) {
   })
   const close = wordButton("close", "Close", () => box.close())
   box.setAttribute("aria-label", "Preferences")
-  box.append(title, themes, sizes, ...switches.map(([, , label]) => label), close)
+  box.append(title, themes, sizes, languages, ...switches.map(([, , label]) => label), close)
   const show = now => {
     for (const radio of themes.querySelectorAll("input")) { radio.checked = radio.value === now.theme }
     size.value = now.text_size
+    language.value = now.language
     shown.textContent = `${now.text_size} px`
     for (const [name, one] of switches) { one.checked = now[name] }
   }
@@ -261,7 +274,9 @@ function render({model}) {
     },
     undo({id, title, seconds}) {
       clearTimeout(waiting)
+      const forgetting = setTimeout(() => draft.set(id, ""), 1000 * seconds)
       const back = wordButton("back", "Undo", () => {
+        clearTimeout(forgetting)
         toast.replaceChildren()
         act.do({do: "undo", of: id})
       })

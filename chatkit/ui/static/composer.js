@@ -31,6 +31,7 @@ export function composer(model, act) {
   const picker = make("input", "said")
   let files = []
   let chosen = 0
+  let conversation = null
 
   const fit = () => {
     field.style.height = "auto"
@@ -38,7 +39,7 @@ export function composer(model, act) {
   }
   const set = text => {
     field.value = text
-    draft.set(text)
+    draft.set(conversation, text)
     fit()
     suggest()
   }
@@ -170,7 +171,7 @@ export function composer(model, act) {
   field.setAttribute("aria-autocomplete", "list")
   field.setAttribute("aria-controls", "chatkit-commands")
   field.addEventListener("input", () => {
-    draft.set(field.value)
+    draft.set(conversation, field.value)
     fit()
     suggest()
   })
@@ -206,7 +207,6 @@ export function composer(model, act) {
   const name = () => { field.placeholder = model.placeholder }
   model.on("placeholder", name)
   name()
-  field.value = draft.get()
   const row = make("div", "composer")
   row.append(
     button("attach", "Attach text files", () => picker.click()),
@@ -228,5 +228,22 @@ export function composer(model, act) {
       showFiles()
     }
   }
-  return {box, field, fit, insert, counted}
+  // Shows what was written for another conversation.
+  const turnTo = now => {
+    if (now === conversation) { return }
+    conversation = now
+    files = []
+    showFiles()
+    complain("")
+    field.value = draft.get(now)
+    fit()
+    suggest()
+  }
+  // A new conversation has got its name; what is being written goes on there.
+  const takeAlong = now => {
+    draft.set(conversation, "")
+    conversation = now
+    draft.set(now, field.value)
+  }
+  return {box, field, fit, insert, counted, turnTo, takeAlong}
 }

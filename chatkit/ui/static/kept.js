@@ -23,6 +23,10 @@ const safe = open => {
       memory.set(key, value)
       try { open().setItem(key, value) } catch { /* the memory has it */ }
     },
+    remove(key) {
+      memory.delete(key)
+      try { open().removeItem(key) } catch { /* nor was it there */ }
+    },
   }
 }
 
@@ -42,9 +46,22 @@ const own = (store, key, bytes) => {
 export const newId = () => secret(16)
 export const visitor = () => own(forever, VISITOR, 32)
 
+// Each conversation has its own draft. That of one without a name belongs to the tab, and a
+// temporary one leaves nothing behind.
+const draftOf = conversation => {
+  const lasting = conversation && !conversation.startsWith("tmp")
+  return [lasting ? forever : tab, mine(conversation ? `${DRAFT}.${conversation}` : DRAFT)]
+}
+
 export const draft = {
-  get: () => tab.get(mine(DRAFT)),
-  set: text => tab.set(mine(DRAFT), text),
+  get(conversation) {
+    const [store, key] = draftOf(conversation)
+    return store.get(key)
+  },
+  set(conversation, text) {
+    const [store, key] = draftOf(conversation)
+    if (text) { store.set(key, text) } else { store.remove(key) }
+  },
 }
 
 export const reloads = {

@@ -1,6 +1,7 @@
 // One message as an element. A question is set as text; an answer is HTML made safe by the server.
 
 import {clamp, copyButton, dress, dressWhole} from "./content.js"
+import {dateLanguage} from "./shared.js"
 import {reasons} from "./sheets.js"
 
 export const make = (tag, name, text = "") => {
@@ -100,14 +101,19 @@ function binButton(element, bubble, act) {
 
 // The hour, or the day too when it was another one; all of it where one points or hears.
 function moment(seconds) {
-  const [at, element] = [new Date(1000 * seconds), make("time", "time")]
+  const element = make("time", "time")
+  element.dateTime = new Date(1000 * seconds).toISOString()
+  tellMoment(element)
+  return element
+}
+
+export function tellMoment(element) {
+  const at = new Date(element.dateTime)
   const today = at.toDateString() === new Date().toDateString()
   const short = today ? {timeStyle: "short"} : {dateStyle: "medium", timeStyle: "short"}
-  const exact = new Intl.DateTimeFormat(undefined, {dateStyle: "full", timeStyle: "long"}).format(at)
-  element.dateTime = at.toISOString()
-  element.textContent = new Intl.DateTimeFormat(undefined, short).format(at)
-  element.title = exact
-  return element
+  const exact = {dateStyle: "full", timeStyle: "long"}
+  element.textContent = new Intl.DateTimeFormat(dateLanguage(), short).format(at)
+  element.title = new Intl.DateTimeFormat(dateLanguage(), exact).format(at)
 }
 
 function question(element, bubble, act) {

@@ -33,10 +33,12 @@ export const here = {
 
 const dark = matchMedia("(prefers-color-scheme: dark)")
 let wanted = {
-  theme: "system", text_size: 16, still: false, enter_sends: true, speaks: true, notifies: false, trains: false, pinned: [], prompts: [],
+  theme: "system", language: "", text_size: 16, still: false, enter_sends: true, speaks: true, notifies: false, trains: false, pinned: [], prompts: [],
 }
 
 export const preferred = () => wanted
+// How dates are written; undefined is as the browser has it.
+export const dateLanguage = () => wanted.language || undefined
 export const isDark = () => ({light: false, dark: true}[wanted.theme] ?? dark.matches)
 
 export function prefer(now) {

@@ -32,8 +32,28 @@ function mend(root) {
   })
 }
 
+// The first thing that Tab comes to leads past everything before the message field.
+function skipLink(to) {
+  const link = document.createElement("a")
+  link.href = "#message"
+  link.textContent = "Skip to the message"
+  const hide = () => { link.style.cssText = "position: absolute; left: -100vw" }
+  link.addEventListener("focus", () => {
+    link.style.cssText = "position: fixed; top: 8px; left: 8px; z-index: 2000; padding: 12px 16px; "
+      + "border-radius: 8px; background: #1b1f27; color: #fff; font: 600 16px/1.2 system-ui, sans-serif"
+  })
+  link.addEventListener("blur", hide)
+  link.addEventListener("click", event => {
+    event.preventDefault()
+    to.focus()
+  })
+  hide()
+  document.body.prepend(link)
+  return link
+}
+
 // Watches the page that an element is shown in, until told to stop.
-export function nameShell(element) {
+export function nameShell(element, field) {
   const shell = element.getRootNode().host?.getRootNode()
   if (!shell?.querySelectorAll) { return () => {} }
   let due = 0
@@ -44,5 +64,9 @@ export function nameShell(element) {
   const all = () => { for (const root of roots(shell)) { mend(root) } }
   observer.observe(shell, {subtree: true, childList: true, attributes: true, attributeFilter: ["aria-label"]})
   all()
-  return () => observer.disconnect()
+  const link = skipLink(field)
+  return () => {
+    observer.disconnect()
+    link.remove()
+  }
 }
