@@ -5,8 +5,9 @@
 import {composer} from "../../../../static/extensions/chatkit/composer.js"
 import {keepFor, newId, outbox, reloads, visitor} from "../../../../static/extensions/chatkit/kept.js"
 import {button, grow, make, message, tellMoment, unsent, wordButton} from "../../../../static/extensions/chatkit/message.js"
+import {aboveKeyboard, installable, swipes} from "../../../../static/extensions/chatkit/phone.js"
 import {keySheet, promptSheet} from "../../../../static/extensions/chatkit/sheets.js"
-import {nameShell} from "../../../../static/extensions/chatkit/shell.js"
+import {nameShell, showSidebar} from "../../../../static/extensions/chatkit/shell.js"
 import {dateLanguage, here, isDark, preferred} from "../../../../static/extensions/chatkit/shared.js"
 
 const LOST = "The connection to the server was lost; trying again."
@@ -308,6 +309,9 @@ function render({model, view}) {
   }
   log.addEventListener("scroll", moved, {passive: true})
   new ResizeObserver(moved).observe(log)
+  installable()
+  aboveKeyboard(root, steadily, gone.signal)
+  swipes(window, {opens: true, tell: () => showSidebar(root, true)}, gone.signal)
   const look = () => tell({type: "visible", visible: !document.hidden})
   document.addEventListener("visibilitychange", look, {signal: gone.signal})
   window.addEventListener("popstate", () => {

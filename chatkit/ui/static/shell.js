@@ -52,6 +52,19 @@ function skipLink(to) {
   return link
 }
 
+const shellOf = element => {
+  let root = element.getRootNode()
+  while (root.host) { root = root.host.getRootNode() }
+  return root
+}
+
+// Opens or closes the drawer of conversations, as its own button does.
+export function showSidebar(element, shown) {
+  const labels = (shown ? ["Open conversations", "Open drawer"] : ["Close conversations", "Close drawer"])
+    .map(label => `[aria-label='${label}']`).join(", ")
+  for (const root of roots(shellOf(element))) { root.querySelector(labels)?.click() }
+}
+
 // Watches the page that an element is shown in, until told to stop.
 export function nameShell(element, field) {
   const shell = element.getRootNode().host?.getRootNode()
