@@ -14,6 +14,8 @@ const LOST = "The connection to the server was lost; trying again."
 const LONGEST_PAUSE_SECONDS = 10
 // So wide, the page has room for the conversations beside the one that is shown.
 const WIDE = 1_100
+// So narrow, they cover it.
+const NARROW = 600
 const LONG_ANSWER_MS = 3_000
 const MANY = 60
 // So near to the end of what is there, more is asked for.
@@ -311,7 +313,10 @@ function render({model, view}) {
   new ResizeObserver(moved).observe(log)
   installable()
   aboveKeyboard(root, steadily, gone.signal)
-  swipes(window, {opens: true, tell: () => showSidebar(root, true)}, gone.signal)
+  for (const opens of [true, false]) {
+    const tell = () => { if (opens || window.innerWidth < NARROW) { showSidebar(root, opens) } }
+    swipes(window, {opens, tell}, gone.signal)
+  }
   const look = () => tell({type: "visible", visible: !document.hidden})
   document.addEventListener("visibilitychange", look, {signal: gone.signal})
   window.addEventListener("popstate", () => {

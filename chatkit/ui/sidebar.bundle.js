@@ -3,8 +3,6 @@
 
 import {draft} from "../../../../static/extensions/chatkit/kept.js"
 import {button, make, wordButton} from "../../../../static/extensions/chatkit/message.js"
-import {swipes} from "../../../../static/extensions/chatkit/phone.js"
-import {showSidebar} from "../../../../static/extensions/chatkit/shell.js"
 import {dateLanguage, here, prefer, preferred} from "../../../../static/extensions/chatkit/shared.js"
 
 const DAY = 86_400_000
@@ -342,10 +340,8 @@ function render({model}) {
   const paint = () => root.classList.toggle("contrast", preferred().theme === "contrast")
   here.listen(show)
   here.listen(paint)
-  const gone = new AbortController()
-  swipes(root, {opens: false, tell: () => showSidebar(root, false)}, gone.signal)
   model.on("msg:custom", event => obey[event.op](event))
-  model.on("remove", () => { gone.abort(); here.forget(show); here.forget(paint) })
+  model.on("remove", () => { here.forget(show); here.forget(paint) })
   model.send_msg({type: "sidebar"})
   return root
 }

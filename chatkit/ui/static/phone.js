@@ -40,7 +40,7 @@ export function aboveKeyboard(element, steadily, signal) {
 const slides = one => one instanceof Element
   && (one.matches("input, textarea, select") || one.scrollWidth > one.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(one).overflowX))
 
-// Tells of a finger that goes in from the left, or on the element back to it.
+// Tells of a finger that goes in from the left, or back to it.
 export function swipes(element, {opens, tell}, signal) {
   let from = null
   element.addEventListener("touchstart", event => {

@@ -48,8 +48,11 @@ function skipLink(to) {
     to.focus()
   })
   hide()
-  document.body.prepend(link)
-  return link
+  const nav = document.createElement("nav")
+  nav.setAttribute("aria-label", "Shortcut")
+  nav.append(link)
+  document.body.prepend(nav)
+  return nav
 }
 
 const shellOf = element => {
