@@ -109,6 +109,12 @@ class Shelf:
         """List a user's conversations, newest first; temporary ones are in no list."""
         return await self.store.conversations.page(user, limit, before)
 
+    async def conversations_named(
+        self, user: str, ids: Iterable[str]
+    ) -> tuple[ConversationRecord, ...]:
+        """Give those of some conversations that are kept and are the user's, in no order."""
+        return await self.store.conversations.some(user, ids)
+
     async def conversation(self, user: str, id: str) -> ConversationRecord:
         """Find one conversation.
 

@@ -227,8 +227,37 @@ def test_preferences_that_cannot_be_read_are_the_usual_ones() -> None:
     assert read_preferences({"theme": "pink", "pinned": ["a", 1]}) == Preferences(pinned=("a",))
     assert read_preferences({"theme": 3, "text_size": "x"}) == Preferences()
     whole = Preferences(
-        "dark", 20, True, False, False, True, False, ("a",), (("sum", "Sum {{it}}"),)
+        theme="dark",
+        text_size=20,
+        language="pt-BR",
+        still=True,
+        enter_sends=False,
+        speaks=False,
+        notifies=True,
+        pinned=("a",),
+        folders=(("Sky", ("a", "b")),),
+        prompts=(("sum", "Sum {{it}}"),),
     )
     assert read_preferences(json.loads(json.dumps(whole.to_json()))) == whole
+    with pytest.raises(InputError, match="no language"):
+        Preferences(language="<script>")
     with pytest.raises(InputError, match="no theme"):
         Preferences("pink")  # type: ignore[arg-type]
+
+
+def test_a_conversation_is_in_one_folder_and_an_empty_folder_is_gone() -> None:
+    filed = Preferences().file("a", " Sky  blue ").file("b", "Sky blue").file("a", "Sea")
+    assert filed.folders == (("Sea", ("a",)), ("Sky blue", ("b",)))
+    assert filed.file("b", "").folders == (("Sea", ("a",)),)
+    assert filed.rename_folder("Sea", "Sky blue").folders == (("Sky blue", ("a", "b")),)
+    assert filed.rename_folder("Sea", "").folders == (("Sky blue", ("b",)),)
+    with pytest.raises(InputError, match="may have 40"):
+        filed.file("a", "x" * 41)
+
+
+def test_there_are_not_too_many_folders() -> None:
+    many = Preferences()
+    for number in range(50):
+        many = many.file(str(number), f"folder {number}")
+    with pytest.raises(InputError, match="there may be 50 with 500"):
+        many.file("one more", "one more")

@@ -214,3 +214,37 @@ def test_a_link_before_everything_leads_to_the_message(echo_app: App, visit: Vis
     expect(link).to_be_in_viewport()
     visitor.page.keyboard.press("Enter")
     expect(visitor.field).to_be_focused()
+
+
+def test_conversations_are_put_into_folders(echo_app: App, visit: Visit) -> None:
+    visitor = talked(visit(echo_app, stranger=True), "tides", "bread", "moons")
+    page = visitor.page
+
+    def file(place: int, folder: str) -> None:
+        page.locator(".entry").nth(place).locator(".more").click()
+        page.get_by_role("menuitem", name="Put into a folder").click()
+        page.get_by_label("Folder; empty for none").last.fill(folder)
+        page.keyboard.press("Enter")
+
+    folder = page.get_by_role("list", name="Sky <b>")
+    file(0, "Sky <b>")
+    expect(folder.locator(".entry")).to_have_count(1)
+    file(2, "Sky <b>")
+    expect(folder.locator(".entry")).to_have_count(2)
+    expect(page.get_by_role("list", name="Today").locator(".entry")).to_have_count(1)
+    page.locator(".folder summary").click()
+    expect(folder).to_be_hidden()
+    page.locator(".folder summary").click()
+    page.get_by_label("Menu of the folder Sky <b>").first.click()
+    page.get_by_role("menuitem", name="Rename", exact=True).click()
+    page.get_by_label("Folder; empty for none").last.fill("Heaven")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("list", name="Heaven").locator(".entry")).to_have_count(2)
+    visitor.reload()
+    expect(page.get_by_role("list", name="Heaven").locator(".entry")).to_have_count(2)
+    file(0, "")
+    expect(page.get_by_role("list", name="Heaven").locator(".entry")).to_have_count(1)
+    page.get_by_label("Menu of the folder Heaven").first.click()
+    page.get_by_role("menuitem", name="Dissolve").click()
+    expect(page.get_by_role("list", name="Today").locator(".entry")).to_have_count(3)
+    expect(page.locator(".folder")).to_have_count(0)

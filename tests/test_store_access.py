@@ -17,6 +17,7 @@ STRANGER = "bob"
 OWN = {
     "begin",
     "conversations",
+    "conversations_named",
     "search",
     "import_conversations",
     "delete_user",
@@ -111,3 +112,10 @@ async def test_deleting_a_person_leaves_others_alone(database: str) -> None:
         await service.delete_user(STRANGER)
         assert await service.page(USER, hers) == page
         assert not await service.conversations(STRANGER)
+
+
+async def test_nobody_finds_others_conversations_by_their_names(database: str) -> None:
+    async with opened() as service:
+        mine, other = await service.begin(USER), await service.begin(STRANGER)
+        found = await service.conversations_named(USER, [mine, other, "nothing"])
+        assert [one.id for one in found] == [mine]

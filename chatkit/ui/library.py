@@ -77,10 +77,10 @@ class Library:
         if self._service is None:
             return
         records = await self._service.conversations(self._user, self._limit + 1)
-        pinned = await self._pinned({record.id for record in records[: self._limit]})
+        kept = await self._kept({record.id for record in records[: self._limit]})
         items = [
             self._item(record)
-            for record in (*pinned, *records[: self._limit])
+            for record in (*records[: self._limit], *kept)
             if record.id not in self._leaving
         ]
         more = len(records) > self._limit
@@ -117,6 +117,11 @@ class Library:
             case {"do": "pin", "of": str(id), "pinned": bool(pinned)}:
                 await service.conversation(self._user, id)
                 await self._prefer(service, lambda now: now.pin(id, pinned))
+            case {"do": "file", "of": str(id), "folder": str(folder)}:
+                await service.conversation(self._user, id)
+                await self._prefer(service, lambda now: now.file(id, folder))
+            case {"do": "rename folder", "folder": str(folder), "name": str(name)}:
+                await self._prefer(service, lambda now: now.rename_folder(folder, name))
             case {"do": "prefer", "values": Mapping() as values}:
                 await self._prefer(service, lambda now: now.changed(values))
             case {"do": "delete", "of": str(id)}:
@@ -143,18 +148,17 @@ class Library:
         await self.refresh()
         return False
 
-    async def _pinned(self, listed: set[str]) -> list[ConversationRecord]:
-        """Read the pinned conversations that are too old for the list."""
+    async def _kept(self, listed: set[str]) -> list[ConversationRecord]:
+        """Read what is pinned or in a folder and too old for the list, the newest first.
+
+        What was deleted in another place is not there; it goes from the preferences when they
+        change.
+        """
         assert self._service is not None
-        found = []
-        for id in self.preferences.pinned:
-            if id not in listed:
-                try:
-                    found.append(await self._service.conversation(self._user, id))
-                except NotFound:
-                    # Deleted in another place; it goes from the preferences when they change.
-                    continue
-        return found
+        kept = dict.fromkeys((*self.preferences.pinned, *self.preferences.in_folders))
+        absent = [id for id in kept if id not in listed]
+        found = await self._service.conversations_named(self._user, absent)
+        return sorted(found, key=lambda one: one.updated, reverse=True)
 
     def _item(self, record: ConversationRecord) -> dict[str, Any]:
         return {
@@ -162,6 +166,7 @@ class Library:
             "title": record.title,
             "updated": record.updated,
             "pinned": record.id in self.preferences.pinned,
+            "folder": self.preferences.in_folders.get(record.id, ""),
         }
 
     async def _find(self, service: ChatService, query: str) -> None:
@@ -204,8 +209,8 @@ class Library:
         self._going.add(id)
         try:
             await service.delete(self._user, id)
-            if id in self.preferences.pinned:
-                await self._prefer(service, lambda now: now.pin(id, False))
+            if id in self.preferences.pinned or id in self.preferences.in_folders:
+                await self._prefer(service, lambda now: now.pin(id, False).file(id, ""))
         except NotFound:
             return
         except ChatkitError:

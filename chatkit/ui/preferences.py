@@ -11,7 +11,8 @@ Theme = Literal["system", "light", "dark", "contrast"]
 SMALLEST, LARGEST = 12, 24
 _MOST_PINNED = 200
 _MOST_PROMPTS, _LONGEST_NAME, _LONGEST_PROMPT = 100, 40, 10_000
-_LISTS = ("pinned", "prompts")
+_LISTS = ("pinned", "prompts", "folders")
+_MOST_FOLDERS, _MOST_FILED = 50, 500
 # As much of BCP 47 as dates need.
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 
@@ -30,6 +31,7 @@ class Preferences:
         notifies: whether the browser tells of a long answer that ended out of sight.
         trains: whether what is said and voted may train models.
         pinned: the conversations that stand first.
+        folders: names of folders, each with the conversations in it.
         prompts: texts by their names, with `{{variables}}` in them.
 
     Raises:
@@ -45,6 +47,7 @@ class Preferences:
     notifies: bool = False
     trains: bool = False
     pinned: tuple[str, ...] = ()
+    folders: tuple[tuple[str, tuple[str, ...]], ...] = ()
     prompts: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -82,10 +85,64 @@ class Preferences:
         others = tuple(one for one in self.pinned if one != conversation)
         return replace(self, pinned=((conversation, *others) if pinned else others)[:_MOST_PINNED])
 
+    @property
+    def in_folders(self) -> dict[str, str]:
+        """The folder of each conversation that is in one."""
+        return {id: name for name, ids in self.folders for id in ids}
+
+    def file(self, conversation: str, folder: str) -> "Preferences":
+        """Give them with a conversation in a folder, or in none when the name is empty.
+
+        A folder that nothing is in is no folder.
+
+        Raises:
+            InputError: the name is too long, or there are too many folders or conversations.
+        """
+        folder = _folder_name(folder)
+        folders = {
+            name: tuple(one for one in ids if one != conversation) for name, ids in self.folders
+        }
+        if folder:
+            folders[folder] = (conversation, *folders.get(folder, ()))
+        return self._with_folders(folders)
+
+    def rename_folder(self, folder: str, name: str) -> "Preferences":
+        """Give them with a folder under another name, or dissolved when that is empty.
+
+        Raises:
+            InputError: the name is too long.
+        """
+        name, folders = _folder_name(name), dict(self.folders)
+        moved = folders.pop(folder, ())
+        if name:
+            folders[name] = (*moved, *folders.get(name, ()))
+        return self._with_folders(folders)
+
+    def _with_folders(self, folders: Mapping[str, tuple[str, ...]]) -> "Preferences":
+        filled = tuple(sorted((name, ids) for name, ids in folders.items() if ids))
+        count = sum(len(ids) for _, ids in filled)
+        if len(filled) > _MOST_FOLDERS or count > _MOST_FILED:
+            raise InputError(
+                f"There would be {len(filled)} folders with {count} conversations; there may be "
+                f"{_MOST_FOLDERS} with {_MOST_FILED}."
+            )
+        return replace(self, folders=filled)
+
     def to_json(self) -> dict[str, Any]:
         """Write them as they are stored and sent to the page."""
         prompts = [{"name": name, "text": text} for name, text in self.prompts]
-        return asdict(self) | {"pinned": list(self.pinned), "prompts": prompts}
+        folders = [{"name": name, "conversations": list(ids)} for name, ids in self.folders]
+        lists = {"pinned": list(self.pinned), "folders": folders, "prompts": prompts}
+        return asdict(self) | lists
+
+
+def _folder_name(name: str) -> str:
+    plain = " ".join(name.split())
+    if len(plain) > _LONGEST_NAME:
+        raise InputError(
+            f"The folder's name has {len(plain)} characters and may have {_LONGEST_NAME}."
+        )
+    return plain
 
 
 def _prompts(said: Sequence[Any]) -> tuple[tuple[str, str], ...]:
@@ -114,9 +171,24 @@ def read_preferences(said: Any) -> Preferences:
     """Read what was stored; what an older or newer version wrote otherwise is left out."""
     if not isinstance(said, Mapping):
         return Preferences()
-    pinned = said.get("pinned")
-    known = tuple(one for one in pinned if isinstance(one, str)) if isinstance(pinned, list) else ()
+    kept = replace(
+        Preferences(), pinned=_names(said.get("pinned"))[:_MOST_PINNED], folders=_folders(said)
+    )
     try:
-        return replace(Preferences().changed(said), pinned=known[:_MOST_PINNED])
+        return kept.changed(said)
     except InputError:
-        return Preferences(pinned=known[:_MOST_PINNED])
+        return kept
+
+
+def _folders(said: Mapping[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    found: dict[str, tuple[str, ...]] = {}
+    folders = said.get("folders")
+    for one in folders if isinstance(folders, list) else []:
+        match one:
+            case {"name": str(name), "conversations": list(ids)}:
+                found[name] = _names(ids)
+    return tuple(sorted(found.items()))
+
+
+def _names(said: Any) -> tuple[str, ...]:
+    return tuple(one for one in said if isinstance(one, str)) if isinstance(said, list) else ()

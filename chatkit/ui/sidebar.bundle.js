@@ -93,6 +93,7 @@ function entry(item, act) {
   element.append(link, menu(`Menu of ${link.textContent}`, [
     [item.pinned ? "Unpin" : "Pin", () => act.do({do: "pin", of: item.id, pinned: !item.pinned})],
     ["Rename", () => rename(element, item, act)],
+    ["Put into a folder", () => act.file(item)],
     ["Save as Markdown", () => act.do({do: "export", of: item.id, kind: "md"})],
     ["Save as JSON", () => act.do({do: "export", of: item.id, kind: "json"})],
     ["Save as a page", () => act.do({do: "export", of: item.id, kind: "html"})],
@@ -122,6 +123,37 @@ function rename(element, item, act) {
   const link = element.querySelector(".title")
   link.replaceWith(field)
   field.select()
+}
+
+// Asks for one line of text, with what there is to choose from.
+function question(label) {
+  const box = make("dialog", "settings")
+  const field = make("input", "answer")
+  const known = make("datalist", "")
+  let asked = null
+  known.id = "chatkit-known"
+  field.maxLength = 40
+  field.setAttribute("list", known.id)
+  const labelled = make("label", "labelled")
+  labelled.append(make("span", "", label), field)
+  const form = make("form", "")
+  form.method = "dialog"
+  const row = make("div", "row")
+  const keep = wordButton("keep", "Save", () => {})
+  keep.type = "submit"
+  row.append(wordButton("cancel", "Cancel", () => box.close()), keep)
+  form.addEventListener("submit", () => asked?.(field.value.trim()))
+  form.append(labelled, known, row)
+  box.setAttribute("aria-label", label)
+  box.append(form)
+  const ask = (before, choices, then) => {
+    asked = then
+    field.value = before
+    known.replaceChildren(...choices.map(one => new Option(one, one)))
+    box.showModal()
+    field.select()
+  }
+  return {box, ask}
 }
 
 const CHOICES = [
@@ -204,6 +236,7 @@ function render({model}) {
   let items = []
   let more = false
   let found = null
+  const closed = new Set()
   let waiting = 0
   let changed = 0
   let settling = 0
@@ -222,12 +255,35 @@ function render({model}) {
     model.send_msg({type: "new", temporary: true}))
   hidden.title = "In no list and no file; it ends with the server"
   const preferences = settings(act)
+  const folder = question("Folder; empty for none")
+  const names = () => [...new Set(items.map(item => item.folder).filter(Boolean))].sort()
+  act.file = item => folder.ask(item.folder, names(), name =>
+    act.do({do: "file", of: item.id, folder: name}))
 
   const group = (title, entries) => {
     const list = make("ul", "entries")
     list.setAttribute("aria-label", title)
     list.append(...entries)
     return [make("h2", "heading", title), list]
+  }
+  // Open or closed as it was left, in this page.
+  const folderOf = (name, inside) => {
+    const box = make("details", "folder")
+    const summary = make("summary", "heading", `${name} · ${inside.length}`)
+    const list = make("ul", "entries")
+    box.open = !closed.has(name)
+    box.addEventListener("toggle", () => { if (box.open) { closed.delete(name) } else { closed.add(name) } })
+    list.setAttribute("aria-label", name)
+    list.append(...inside.map(item => entry(item, act)))
+    const row = make("div", "folder-row")
+    row.append(box, menu(`Menu of the folder ${name}`, [
+      ["Rename", () => folder.ask(name, names(), now => {
+        if (now && now !== name) { act.do({do: "rename folder", folder: name, name: now}) }
+      })],
+      ["Dissolve", () => act.do({do: "rename folder", folder: name, name: ""})],
+    ]))
+    box.append(summary, list)
+    return row
   }
   const show = () => {
     const focused = root.getRootNode().activeElement?.closest?.(".entry")?.dataset.id
@@ -245,16 +301,18 @@ function render({model}) {
       parts.push(...group(entries.length ? "Found" : "Nothing was found", entries))
     } else {
       const groups = new Map()
-      for (const item of items) {
+      for (const name of names()) {
+        parts.push(folderOf(name, items.filter(item => item.folder === name && !item.pinned)))
+      }
+      for (const item of items.filter(one => one.pinned || !one.folder)) {
         const title = heading(item)
         groups.set(title, [...groups.get(title) ?? [], entry(item, act)])
       }
-      for (const title of ["Pinned", ...groups.keys()]) {
-        if (groups.has(title)) {
-          parts.push(...group(title, groups.get(title)))
-          groups.delete(title)
-        }
+      if (groups.has("Pinned")) {
+        parts.unshift(...group("Pinned", groups.get("Pinned")))
+        groups.delete("Pinned")
       }
+      for (const [title, entries] of groups) { parts.push(...group(title, entries)) }
       if (more) { parts.push(wordButton("older", "Older", () => act.do({do: "more"}))) }
     }
     nav.replaceChildren(...parts)
@@ -336,7 +394,7 @@ function render({model}) {
     foot.append(who)
   }
   top.append(fresh, hidden, search)
-  root.append(top, nav, toast, foot, picker, preferences.box)
+  root.append(top, nav, toast, foot, picker, preferences.box, folder.box)
   const paint = () => root.classList.toggle("contrast", preferred().theme === "contrast")
   here.listen(show)
   here.listen(paint)
