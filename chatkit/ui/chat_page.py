@@ -7,6 +7,7 @@ from typing import Any
 import panel as pn
 from bokeh.document import Document
 from panel.io.resources import get_dist_path
+from panel.util import edit_readonly
 from panel.viewable import Viewable
 from panel_material_ui import Button, Select
 from panel_material_ui.template.base import Page
@@ -214,7 +215,7 @@ def _page(
     view: MessageView,
     arena: ArenaView,
 ) -> Page:
-    return Page(
+    page = Page(
         title="chatkit",
         header=header,
         sidebar=[sidebar],
@@ -224,8 +225,12 @@ def _page(
         sidebar_width=300,
         sidebar_resizable=False,
         main=[view, arena],
-        # Panel's indicator tells of every visitor's work, not of this one's.
         busy_indicator=None,
         theme_config=THEME,
         sx=HEADER,
     )
+    # Panel tells every page when it works for anybody: with fifty people there, whatever one of
+    # them does would be fifty messages.
+    with edit_readonly(page):
+        page.busy = False
+    return page
