@@ -1,7 +1,8 @@
 """Markdown as HTML that formats text and can do nothing else.
 
-Raw HTML is shown as text, images become links, and links lead to web and mail addresses only:
-nothing in an answer runs, and nothing is fetched until a person clicks. Code is coloured here;
+Raw HTML is shown as text, and links lead to web and mail addresses only. Images, sound and films
+are shown from sources that were allowed, and from nowhere else: those become links. So nothing in
+an answer runs, and nothing is fetched from a stranger until a person clicks. Code is coloured here;
 maths is marked as such, and typeset where it is shown.
 
 Source: CommonMark 0.31 with GFM's tables, task lists and strikethrough; maths in dollars and in
@@ -13,6 +14,7 @@ from collections.abc import MutableMapping, Sequence
 from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import nh3
 
@@ -34,7 +36,14 @@ ATTRIBUTES = {
     "pre": {"data-language"},
     "span": {"class", "role", "aria-label"},
 }
+MEDIA_ATTRIBUTES = {
+    "img": {"src", "alt", "title", "loading", "referrerpolicy"},
+    "audio": {"src", "title", "controls", "preload", "aria-label"},
+    "video": {"src", "title", "controls", "preload", "aria-label"},
+}
 SCHEMES = {"http", "https", "mailto"}
+_SOUNDS = (".mp3", ".m4a", ".oga", ".ogg", ".opus", ".wav", ".flac")
+_FILMS = (".mp4", ".m4v", ".webm", ".ogv", ".mov")
 # Longer code stays in one colour, and so does code that is still growing beyond the second.
 _MOST_COLOURED, _MOST_GROWING = 50_000, 3_000
 # So much unfinished maths is waited for, before it is taken as the text that it may be.
@@ -44,14 +53,15 @@ _CLOSING = {"$$": "$$", "\\[": "\\]"}
 _LANGUAGE = re.compile(r"[\w+#.-]{1,30}")
 
 
-def to_html(markdown: str, *, coloured: bool = True) -> str:
+def to_html(markdown: str, *, coloured: bool = True, media: frozenset[str] = frozenset()) -> str:
     """Give a finished text as safe HTML.
 
     Args:
         markdown: the text.
         coloured: whether code is coloured by its language.
+        media: origins from which images, sound and films are shown, as `https://example.org`.
     """
-    return GrowingMarkdown().end(markdown, _MOST_COLOURED if coloured else 0)
+    return GrowingMarkdown(media).end(markdown, _MOST_COLOURED if coloured else 0)
 
 
 class GrowingMarkdown:
@@ -59,10 +69,14 @@ class GrowingMarkdown:
 
     One thing differs from rendering the whole at the end: a reference link works only after the
     line that defines it.
+
+    Args:
+        media: origins from which images, sound and films are shown, as `https://example.org`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, media: frozenset[str] = frozenset()) -> None:
         self._open = ""
+        self._media = media
         self._references: MutableMapping[str, Any] = {}
 
     def add(self, text: str) -> tuple[str, str]:
@@ -107,16 +121,25 @@ class GrowingMarkdown:
 
     def _html(self, tokens: "Sequence[Token]", most_coloured: int = _MOST_COLOURED) -> str:
         parser = _parser()
-        environment = {**self._references, "most coloured": most_coloured}
+        environment = {
+            **self._references,
+            "most coloured": most_coloured,
+            "media": self._media,
+        }
         html: str = parser.renderer.render(tokens, parser.options, environment)
         return nh3.clean(
             html,
-            tags=TAGS,
-            attributes=ATTRIBUTES,
+            tags=TAGS | MEDIA_ATTRIBUTES.keys() if self._media else TAGS,
+            attributes=ATTRIBUTES | MEDIA_ATTRIBUTES if self._media else ATTRIBUTES,
+            attribute_filter=self._only_allowed if self._media else None,
             url_schemes=SCHEMES,
             # What a model calls a path leads nowhere on this server.
             url_relative="deny",
         )
+
+    def _only_allowed(self, tag: str, attribute: str, value: str) -> str | None:
+        allowed = attribute != "src" or _is_allowed(value, self._media)
+        return value if allowed else None
 
 
 @cache
@@ -127,11 +150,12 @@ def _parser() -> "MarkdownIt":
     from mdit_py_plugins.texmath import texmath_plugin
 
     parser = MarkdownIt("commonmark", {"html": False, "breaks": True})
-    parser.enable(["table", "strikethrough"]).disable("image")
+    parser.enable(["table", "strikethrough"])
     # A price is no maths: no space inside of the dollars, and no digit beside them.
     dollarmath_plugin(parser, allow_space=False, allow_digits=False, double_inline=True)
     texmath_plugin(parser, delimiters="brackets")
     tasklists_plugin(parser)
+    parser.add_render_rule("image", _medium)
     parser.add_render_rule("fence", _fence)
     parser.add_render_rule("code_block", _fence)
     # With raw HTML off, only the boxes of task lists are such tokens.
@@ -141,6 +165,34 @@ def _parser() -> "MarkdownIt":
     for name in ("math_block", "math_block_label", "math_block_eqno"):
         parser.add_render_rule(name, _block_maths)
     return parser
+
+
+def _medium(
+    renderer: Any, tokens: "Sequence[Token]", index: int, options: Any, environment: Any
+) -> str:
+    token = tokens[index]
+    source, told = str(token.attrs["src"]), escape(token.content)
+    if not _is_allowed(source, environment["media"]):
+        return f'<a href="{escape(source)}">{told or escape(source)}</a>'
+    path = urlsplit(source).path.lower()
+    for tag, endings in (("audio", _SOUNDS), ("video", _FILMS)):
+        if path.endswith(endings):
+            return (
+                f'<{tag} src="{escape(source)}" controls preload="none" aria-label="{told}">'
+                f"</{tag}>"
+            )
+    return f'<img src="{escape(source)}" alt="{told}" loading="lazy" referrerpolicy="no-referrer">'
+
+
+def _is_allowed(source: str, media: frozenset[str]) -> bool:
+    """Tell whether a source is one of the allowed origins, to the letter."""
+    if any(letter in source for letter in "\\\t\n\r "):
+        return False
+    try:
+        parts = urlsplit(source)
+    except ValueError:
+        return False
+    return f"{parts.scheme}://{parts.netloc}" in media
 
 
 def _fence(

@@ -1,6 +1,7 @@
 """Where chatkit keeps things and what it may do, read from the environment."""
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -34,6 +35,10 @@ class Settings:
         openid_issuer: `CHATKIT_OPENID_ISSUER`, the service that knows people when auth is `oauth`.
         openid_client_id: `CHATKIT_OPENID_CLIENT_ID`, the name under which it knows this server.
         openid_client_secret: `CHATKIT_OPENID_CLIENT_SECRET`, what this server shows to it.
+        media: `CHATKIT_MEDIA_SOURCES`, origins with commas between, as `https://example.org`, from
+            which the app shows images, sound and films; none by default.
+        link_previews: whether people may have this server look at what links in answers lead to;
+            `CHATKIT_LINK_PREVIEWS=on` says yes.
         openid_domains: `CHATKIT_OPENID_DOMAINS`, domains of mail addresses with commas between,
             whose people may come without an account made by an admin.
         retention_days: `CHATKIT_RETENTION_DAYS`, after which conversations go; None keeps them.
@@ -58,6 +63,8 @@ class Settings:
     openid_client_id: str = ""
     openid_client_secret: str = field(default="", repr=False)
     openid_domains: frozenset[str] = frozenset()
+    media: frozenset[str] = frozenset()
+    link_previews: bool = False
 
     @property
     def models(self) -> Path:
@@ -95,6 +102,10 @@ def settings() -> Settings:
         openid_client_id=environment.get("CHATKIT_OPENID_CLIENT_ID") or "",
         openid_client_secret=environment.get("CHATKIT_OPENID_CLIENT_SECRET") or "",
         openid_domains=_domains(environment.get("CHATKIT_OPENID_DOMAINS") or ""),
+        link_previews=_on(
+            "CHATKIT_LINK_PREVIEWS", environment.get("CHATKIT_LINK_PREVIEWS") or "off"
+        ),
+        media=_origins(environment.get("CHATKIT_MEDIA_SOURCES") or ""),
     )
 
 
@@ -114,6 +125,16 @@ def _auth(text: str) -> Auth:
 
 def _domains(text: str) -> frozenset[str]:
     return frozenset(filter(None, (one.strip().lower() for one in text.split(","))))
+
+
+def _origins(text: str) -> frozenset[str]:
+    found = _domains(text)
+    for one in found:
+        if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d+)?", one):
+            raise InputError(
+                f"CHATKIT_MEDIA_SOURCES has {one!r}; write origins as in https://example.org."
+            )
+    return found
 
 
 def _days(name: str, text: str | None) -> float | None:

@@ -156,3 +156,51 @@ def test_a_models_licence_size_and_fit_are_told_before_it_is_chosen() -> None:
     assert "135 million weights" in told and "Apache-2.0" in told and "fits" in told
     assert model_facts("scripted:").startswith("scripted: is not in the catalogue")
     assert model_facts("nowhere-7b").startswith("nowhere-7b is not in the catalogue")
+
+
+ALLOWED = frozenset({"https://pictures.example.org", "http://127.0.0.1:8000"})
+
+
+@pytest.mark.parametrize(
+    ("source", "tag"),
+    [
+        ("https://pictures.example.org/a.png", "img"),
+        ("http://127.0.0.1:8000/a", "img"),
+        ("https://pictures.example.org/a.MP3?x=1", "audio"),
+        ("https://pictures.example.org/a.webm#t=2", "video"),
+    ],
+)
+def test_what_comes_from_an_allowed_source_is_shown(source: str, tag: str) -> None:
+    html = to_html(f'![a "tide" & more]({source})', media=ALLOWED)
+    assert f'<{tag} src="{source}"' in html
+    assert "&quot;tide&quot; &amp; more" in html and "<a " not in html
+    assert f"<{tag}" not in to_html(f"![a]({source})")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "https://pictures.example.org.evil.example/a.png",
+        "https://pictures.example.org@evil.example/a.png",
+        "https://evil.example/https://pictures.example.org/a.png",
+        "http://pictures.example.org/a.png",
+        "https://pictures.example.org:8443/a.png",
+        "//pictures.example.org/a.png",
+        "https:pictures.example.org/a.png",
+        "https://pictures.example.org\\@evil.example/a.png",
+        "https:///pictures.example.org/a.png",
+        "data:image/png;base64,AAAA",
+        "javascript:alert(1)",
+        "/etc/passwd",
+    ],
+)
+def test_what_comes_from_anywhere_else_is_not(source: str) -> None:
+    html = to_html(f"![a]({source})", media=ALLOWED)
+    assert not re.search("<(img|audio|video)", html)
+
+
+def test_raw_media_are_text_and_hostile_texts_stay_harmless_with_media_allowed() -> None:
+    assert "&lt;img" in to_html("<img src='https://pictures.example.org/a.png'>", media=ALLOWED)
+    for text in HOSTILE:
+        html = to_html(text, media=ALLOWED)
+        assert not re.search(r"<(img|audio|video|script|iframe)|<[^>]*\son\w+=", html), text

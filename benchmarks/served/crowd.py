@@ -95,7 +95,7 @@ class Person:
             await self._socket.send(json.dumps(part))
 
     async def _hear(self) -> str:
-        """Take one whole message: its header, its metadata, its content, which it gives, and more."""
+        """Take one whole message, of many frames, and give its content."""
         header = json.loads(await self._socket.recv())
         await self._socket.recv()
         content = str(await self._socket.recv())

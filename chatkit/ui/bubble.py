@@ -1,13 +1,14 @@
 """What the page shows of one message."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any, Literal
 
 from chatkit.ledger import Ledger
 from chatkit.shelf import Shown
 from chatkit.store.records import AnswerFacts
+from chatkit.ui.previews import Preview
 
 State = Literal["sent", "queued", "streaming", "done", "stopped", "interrupted", "failed"]
 
@@ -34,6 +35,7 @@ class Bubble:
         comment: why, in a sentence.
         created: when it was said, in seconds since 1970.
         left_out: what the model was not given of the conversation, a heading and then reasons.
+        previews: what its links lead to.
     """
 
     id: str
@@ -51,6 +53,7 @@ class Bubble:
     comment: str = ""
     created: float = 0.0
     left_out: Sequence[str] = ()
+    previews: Sequence[Preview] = ()
 
     @property
     def pending(self) -> bool:
@@ -75,6 +78,7 @@ class Bubble:
             "comment": self.comment,
             "created": self.created,
             "leftOut": list(self.left_out),
+            "previews": [asdict(one) for one in self.previews],
         }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import panel as pn
 from bokeh.document import Document
 from panel.io.resources import get_dist_path
-from panel.util import edit_readonly
+from panel.util.parameters import edit_readonly
 from panel.viewable import Viewable
 from panel_material_ui import Button, Select
 from panel_material_ui.template.base import Page

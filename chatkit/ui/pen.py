@@ -3,6 +3,7 @@
 import time
 
 from chatkit.markdown import GrowingMarkdown
+from chatkit.settings import settings
 from chatkit.ui.bubble import Bubble
 from chatkit.ui.screen import Writing
 
@@ -21,7 +22,7 @@ class Pen:
     def __init__(self, screen: Writing, bubble: Bubble, text: str) -> None:
         self._screen = screen
         self._bubble = bubble
-        self._markdown = GrowingMarkdown()
+        self._markdown = GrowingMarkdown(settings().media)
         self._text = ""
         self._waiting = ""
         self._due = 0.0
@@ -55,7 +56,7 @@ class Pen:
         self._due = began + max(SECONDS_BETWEEN_UPDATES, 10 * spent)
 
     def _begin(self, text: str) -> None:
-        self._markdown = GrowingMarkdown()
+        self._markdown = GrowingMarkdown(settings().media)
         self._text, self._waiting = text, ""
         ended, self._bubble.tail = self._markdown.add(text)
         self._bubble.blocks[:] = [ended]

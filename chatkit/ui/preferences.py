@@ -29,6 +29,7 @@ class Preferences:
         enter_sends: whether Enter sends; otherwise it begins a line, and Ctrl+Enter sends.
         speaks: whether finished answers are read to screen readers.
         notifies: whether the browser tells of a long answer that ended out of sight.
+        previews: whether links in answers show what they lead to, where that is allowed.
         trains: whether what is said and voted may train models.
         pinned: the conversations that stand first.
         folders: names of folders, each with the conversations in it.
@@ -45,6 +46,7 @@ class Preferences:
     enter_sends: bool = True
     speaks: bool = True
     notifies: bool = False
+    previews: bool = False
     trains: bool = False
     pinned: tuple[str, ...] = ()
     folders: tuple[tuple[str, tuple[str, ...]], ...] = ()

@@ -9,10 +9,12 @@ from chatkit.chat import ChatService
 from chatkit.errors import ChatkitError
 from chatkit.markdown import to_html
 from chatkit.rooms import is_temporary
+from chatkit.settings import settings
 from chatkit.shelf import Page, Shown
 from chatkit.store.records import ConversationRecord
 from chatkit.ui.bubble import Bubble, bubble_of, left_out
 from chatkit.ui.follower import Follower
+from chatkit.ui.previews import Preview, shared_previews
 from chatkit.ui.screen import Screen, View
 
 MESSAGES = 30
@@ -29,6 +31,7 @@ class Scroll:
         place: the user and the conversation.
         screen: where it is shown.
         nudge: called when it should be read anew.
+        previews: whether the visitor wants to see what links lead to.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Scroll:
         place: tuple[str, str],
         screen: Screen,
         nudge: Callable[[], None],
+        previews: Callable[[], bool] = lambda: False,
     ) -> None:
         self.place = place
         self.record: ConversationRecord | None = None
@@ -46,6 +50,8 @@ class Scroll:
         self._service = service
         self._screen = screen
         self._nudge = nudge
+        self._wants_previews = previews
+        self._previews: dict[str, tuple[Preview, ...]] = {}
         self._followers: dict[str, Follower] = {}
         self._html: dict[str, str] = {}
         self._ledgers: dict[str, tuple[str, ...]] = {}
@@ -134,7 +140,7 @@ class Scroll:
         self._html = {id: self._html[id] for id in view.ids if id in self._html}
         self._screen.show_view(view)
         if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._read_ledgers())
+            self._reading = asyncio.create_task(self._read_more())
 
     def _bubble(self, shown: Shown) -> Bubble:
         follower = self._followers.get(shown.node.id)
@@ -143,6 +149,7 @@ class Scroll:
         )
         bubble.siblings = shown.siblings
         bubble.left_out = self._ledgers.get(shown.node.id, ())
+        bubble.previews = self._previews.get(shown.node.id, ())
         return bubble
 
     def _differs(self, bubble: Bubble) -> bool:
@@ -160,7 +167,7 @@ class Scroll:
             node = shown.node
             over = node.facts is None or not node.facts.open
             if node.message.role != "user" and over and node.id not in self._html:
-                self._html[node.id] = to_html(node.message.content)
+                self._html[node.id] = to_html(node.message.content, media=settings().media)
 
     def _follow(self) -> None:
         """Follow the answers on the page that are being written, and no others."""
@@ -183,6 +190,21 @@ class Scroll:
             id not in self._followers or not self._followers[id].following
             for id in (shown.node.id for shown in self.path if _open(shown))
         )
+
+    async def _read_more(self) -> None:
+        await self._read_ledgers()
+        if settings().link_previews and self._wants_previews():
+            await self._read_previews()
+
+    async def _read_previews(self) -> None:
+        """Look at what the links of answers lead to, the newest answer first."""
+        previews = shared_previews(asyncio.get_running_loop())
+        for shown in reversed(self.path):
+            id = shown.node.id
+            if id not in self._previews and id in self._html:
+                self._previews[id] = await previews.of(self._html[id])
+                if self._previews[id]:
+                    self._screen.put(self._bubble(shown))
 
     async def _read_ledgers(self) -> None:
         """Find out of which answers the model was not given everything, the newest first."""

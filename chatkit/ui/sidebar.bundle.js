@@ -169,10 +169,11 @@ const SWITCHES = [
   ["enter_sends", "Enter sends; Shift+Enter begins a line"],
   ["speaks", "Screen readers are told finished answers"],
   ["notifies", "The browser tells when a long answer has ended out of sight"],
+  ["previews", "Links in answers show what they lead to; this server looks at the pages"],
   ["trains", "What I say and vote may train models"],
 ]
 
-function settings(act) {
+function settings(act, previews) {
   const box = make("dialog", "settings")
   const title = make("h2", "", "Preferences")
   const themes = make("fieldset", "themes")
@@ -199,7 +200,7 @@ function settings(act) {
     new Option(new Intl.DisplayNames([one], {type: "language"}).of(one), one)))
   language.addEventListener("change", () => act.prefer({language: language.value}))
   languages.append(make("span", "", "Language of dates"), language)
-  const switches = SWITCHES.map(([name, text]) => {
+  const switches = SWITCHES.filter(([name]) => previews || name !== "previews").map(([name, text]) => {
     const [label, one] = [make("label", "choice"), make("input", "")]
     one.type = "checkbox"
     one.addEventListener("change", async () => {
@@ -254,7 +255,7 @@ function render({model}) {
   const hidden = wordButton("hidden-chat", "Temporary chat", () =>
     model.send_msg({type: "new", temporary: true}))
   hidden.title = "In no list and no file; it ends with the server"
-  const preferences = settings(act)
+  const preferences = settings(act, model.previews)
   const folder = question("Folder; empty for none")
   const names = () => [...new Set(items.map(item => item.folder).filter(Boolean))].sort()
   act.file = item => folder.ask(item.folder, names(), name =>

@@ -7,6 +7,7 @@ import param
 from panel.custom import JSComponent
 
 from chatkit.identity.account import Account
+from chatkit.settings import settings
 from chatkit.ui.message_view import STYLES
 from chatkit.ui.preferences import Preferences
 
@@ -22,12 +23,15 @@ class SidebarView(JSComponent):
 
     admin = param.Boolean(doc="Whether they may see the administration.")
 
+    previews = param.Boolean(doc="Whether links may show what they lead to.")
+
     _bundle = "sidebar.bundle.js"
 
     def __init__(self, account: Account | None = None) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             person=account.name if account else "",
             admin=account is not None and account.role == "admin",
+            previews=settings().link_previews,
             sizing_mode="stretch_both",
             margin=0,
             stylesheets=STYLES,

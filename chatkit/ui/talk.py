@@ -280,7 +280,13 @@ class Talk:
         if self._scroll is None or self._scroll.place[1] != conversation:
             self._leave()
             place = (self._user, conversation)
-            self._scroll = Scroll(service, place, self._screen, self._nudge)
+            self._scroll = Scroll(
+                service,
+                place,
+                self._screen,
+                self._nudge,
+                lambda: self._library.preferences.previews,
+            )
             self._wanted = conversation
             shared_notices.join(conversation, self._nudge)
         return self._scroll

@@ -170,6 +170,21 @@ function leftOut([heading, ...reasons]) {
   return [element]
 }
 
+// What links lead to is text of strangers: it is set as text.
+function previews(bubble) {
+  if (!bubble.previews.length) { return [] }
+  const list = make("ul", "previews")
+  list.setAttribute("aria-label", "What links lead to")
+  list.append(...bubble.previews.map(({url, site, title, text}) => {
+    const [item, link] = [make("li", ""), make("a", "preview")]
+    Object.assign(link, {href: url, target: "_blank", rel: "noopener noreferrer nofollow"})
+    link.append(make("span", "site", site), make("strong", "", title), make("span", "about", text))
+    item.append(link)
+    return item
+  }))
+  return [list]
+}
+
 function answer(element, bubble, act) {
   const [ended, tail] = [make("div", "part ended"), make("div", "part tail")]
   ended.innerHTML = bubble.html
@@ -190,6 +205,7 @@ function answer(element, bubble, act) {
     const again = wordButton("again", "Try again", () => act.regenerate(bubble.id))
     element.append(problem(bubble.error, again))
   }
+  element.append(...previews(bubble))
   const foot = make("footer", "foot")
   if (!element.classList.contains("pending")) {
     const thumb = (name, label) => {

@@ -33,7 +33,7 @@ export const here = {
 
 const dark = matchMedia("(prefers-color-scheme: dark)")
 let wanted = {
-  theme: "system", language: "", text_size: 16, still: false, enter_sends: true, speaks: true, notifies: false, trains: false, pinned: [], folders: [], prompts: [],
+  theme: "system", language: "", text_size: 16, still: false, enter_sends: true, speaks: true, notifies: false, previews: false, trains: false, pinned: [], folders: [], prompts: [],
 }
 
 export const preferred = () => wanted
