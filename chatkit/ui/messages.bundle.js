@@ -64,6 +64,7 @@ function render({model, view}) {
   let answering = false
   let asking = false
   let loading = false
+  let held = false
   let below = false
   let head = ""
   let begun = 0
@@ -105,6 +106,11 @@ function render({model, view}) {
       return post({kind: "send", parent, text})
     },
     edit: (node, text) => !busy() && post({kind: "edit", node, text}),
+    // What happened elsewhere meanwhile is shown now.
+    edited() {
+      if (held) { tell({type: "again"}) }
+      held = false
+    },
     regenerate(node) { if (!busy()) { tell({type: "regenerate", id: newId(), node}) } },
     branch(node) { if (!busy()) { tell({type: "branch", node}) } },
     thumb(node, thumb, tags = [], comment = "") {
@@ -199,7 +205,12 @@ function render({model, view}) {
     update()
   }
   const put = bubble => {
-    const [before, element] = [find(bubble.id), message(bubble, act)]
+    const before = find(bubble.id)
+    if (before?.classList.contains("editing")) {
+      held = true
+      return before
+    }
+    const element = message(bubble, act)
     const focused = before?.contains(root.getRootNode().activeElement)
       && root.getRootNode().activeElement.className
     before?.replaceWith(element)
@@ -223,6 +234,13 @@ function render({model, view}) {
   const obey = {
     show(now) {
       const other = now.conversation !== shown
+      const edited = list.querySelector(".editing")
+      // Another tab that goes elsewhere does not take away what is being written here.
+      if (edited && !other && !now.accepted && !now.ids.includes(edited.dataset.id)) {
+        held = true
+        loading = false
+        return
+      }
       asking = loading = false
       // The first page has its address already, and what is gone leaves no step behind.
       here.show(now.conversation, {replace: shown === null})

@@ -4,6 +4,8 @@ import {button, make, wordButton} from "./message.js"
 
 const LONG_QUESTION = 1_500
 const LONG_ANSWER = 20_000
+// Nobody reads so many pieces of code; buttons on thousands of them would stop the page.
+const MOST_FRAMED = 200
 // What a language's files end with, where that is not its name.
 const ENDINGS = {
   bash: "sh", "c#": "cs", "c++": "cpp", csharp: "cs", javascript: "js", kotlin: "kt", markdown: "md",
@@ -62,7 +64,7 @@ function tools(pre, whole) {
 }
 
 function frameCode(part, whole) {
-  for (const pre of part.querySelectorAll("pre")) {
+  for (const pre of [...part.querySelectorAll("pre")].slice(0, MOST_FRAMED)) {
     if (pre.parentElement.classList.contains("code")) { continue }
     const frame = make("div", "code")
     pre.replaceWith(frame)

@@ -135,6 +135,7 @@ function edit(element, bubble, act) {
     box.remove()
     element.classList.remove("editing")
     element.querySelector(".edit").focus()
+    act.edited()
   }
   const send = () => {
     if (field.value.trim() && act.edit(bubble.id, field.value)) { close() }
