@@ -17,6 +17,7 @@ from typing import Protocol
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "artefacts"
 SLOW_APP = "tests/slow_app.py"
 PATIENCE_SECONDS = 60
 UNUSED_SECONDS = 1
@@ -236,6 +237,12 @@ class Visit(Protocol):
     """Opens a page of the app: in the browser that tests share, or as a stranger to it."""
 
     def __call__(self, app: App, *, path: str = "", stranger: bool = False) -> Visitor: ...
+
+
+def keep_picture(page: Page, name: str) -> None:
+    """Keep what a person sees, for somebody to look at."""
+    PICTURES.mkdir(exist_ok=True)
+    page.screenshot(path=PICTURES / f"{name.lower().replace(' ', '-')}.png")
 
 
 def free_port() -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import axe_playwright_python
 import pytest
-from browser import App, Visit, Visitor
+from browser import App, Visit, Visitor, keep_picture
 from playwright.sync_api import Browser, Page, expect
 
 pytest_plugins = "visiting"
@@ -59,21 +59,38 @@ def in_theme(visitor: Visitor, theme: str) -> None:
 def test_no_screen_has_a_violation(echo_app: App, visit: Visit, theme: str) -> None:
     visitor = visit(echo_app, stranger=True)
     page = visitor.page
+
+    def look(screen: str) -> None:
+        assert violations(page) == [], screen
+        keep_picture(page, f"{theme} {screen}")
+
     in_theme(visitor, theme)
-    assert violations(page) == []
+    look("empty")
     visitor.ask(RICH)
-    visitor.page.locator(".entry").first.wait_for()
-    assert violations(page) == []
+    page.locator(".entry").first.wait_for()
+    look("conversation")
     page.locator(".entry .more").first.click()
-    assert violations(page) == []
-    page.keyboard.press("Escape")
+    look("menu")
+    page.get_by_role("menuitem", name="Put into a folder").click()
+    look("folder question")
+    page.get_by_label("Folder; empty for none").last.fill("Sea")
+    page.keyboard.press("Enter")
+    page.get_by_role("list", name="Sea").wait_for()
+    look("folder")
+    visitor.questions.last.get_by_label("Delete from here on").click()
+    look("deletion")
+    visitor.press("Keep")
     page.get_by_role("button", name="Preferences").click()
-    assert violations(page) == []
+    look("preferences")
     page.get_by_role("button", name="Close", exact=True).click()
+    page.get_by_role("button", name="Compare models").click()
+    page.get_by_role("button", name="Back to the chat").wait_for()
+    look("arena")
+    page.get_by_role("button", name="Back to the chat").click()
     page.get_by_label("Open settings").click()
     page.get_by_label("System prompt").wait_for()
     page.wait_for_timeout(500)
-    assert violations(page) == []
+    look("settings")
 
 
 def test_everything_is_reached_by_tab(echo_app: App, visit: Visit) -> None:

@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -13,6 +14,7 @@ from browser import (
     App,
     Visitor,
     chromium,
+    keep_picture,
     running_app,
     running_guarded_app,
     wait_until,
@@ -174,13 +176,23 @@ def test_sessions_are_listed_and_ended_and_the_password_changed(
     elsewhere.get_by_label("Password").wait_for()
 
 
-def test_a_page_of_the_door_is_accessible(guarded_app: App, somebody: Callable[[], Page]) -> None:
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_of_the_door_has_a_violation(
+    guarded_app: App, somebody: Callable[[], Page], scheme: Literal["light", "dark"]
+) -> None:
     page = somebody()
-    page.goto(guarded_app.url)
-    assert Axe().run(page).response["violations"] == []
-    signed_in(page, guarded_app)
-    page.goto(guarded_app.url.replace("/app", "/account"))
-    assert Axe().run(page).response["violations"] == []
+    page.emulate_media(color_scheme=scheme)
+
+    def look(screen: str) -> None:
+        assert Axe().run(page).response["violations"] == [], screen
+        keep_picture(page, f"{scheme} {screen}")
+
+    sign_in(page, guarded_app, "anna", "a wrong password")
+    look("sign-in")
+    signed_in(page, guarded_app).ask("hello")
+    for path in ("account", "admin", "logout"):
+        page.goto(guarded_app.url.replace("/app", f"/{path}"))
+        look(path)
 
 
 @pytest.mark.parametrize("forged", ["", "0" * 64, "x", "anna"])

@@ -240,12 +240,23 @@ def _password_form() -> str:
 
 def _session_item(session: SessionRecord) -> str:
     seen = strftime("%Y-%m-%d %H:%M UTC", gmtime(session.seen))
-    agent = escape(session.agent or "A browser without a name")
+    agent = escape(_browser(session.agent))
     return (
         f"<li><span>{agent}<small>Last used {seen}</small></span><form method='post'>"
         f"<input type='hidden' name='session' value='{session.id}'>"
         f"<button class='plain' aria-label='Sign out {agent}'>Sign out</button></form></li>"
     )
+
+
+def _browser(agent: str) -> str:
+    """Name a browser and its machine as people call them."""
+    browsers = ("Edg", "OPR", "Firefox", "Chrome", "Safari")
+    systems = ("Android", "iPhone", "iPad", "Windows", "Mac OS", "Linux")
+    named = {"Edg": "Edge", "OPR": "Opera", "Mac OS": "macOS"}
+    browser = next((one for one in browsers if one in agent), "")
+    system = next((one for one in systems if one in agent), "")
+    found = [named.get(one, one) for one in (browser, system) if one]
+    return " on ".join(found) or agent[:60] or "A browser without a name"
 
 
 async def _identity() -> Identity:
