@@ -273,6 +273,10 @@ class Shelf:
         await self.identity.check_admin(actor)
         return await self.store.usage.since(since)
 
+    async def speed(self, model: str) -> float | None:
+        """Tell how many tokens a second a model has written here lately; None when it has not."""
+        return await self.store.usage.speed(model)
+
     async def audit_log(self, actor: str, limit: int) -> tuple[dict[str, Any], ...]:
         """Give the last entries of the audit log, newest first.
 

@@ -1,5 +1,6 @@
 """What the app makes of Markdown, and which models it offers."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from chatkit.markdown import ATTRIBUTES, TAGS, GrowingMarkdown, to_html
 from chatkit.ui.model_facts import model_facts
-from chatkit.ui.model_names import model_names
+from chatkit.ui.model_names import labelled, model_names
 
 DOCUMENT = """Intro with *stress*
 ***bold* start**
@@ -140,6 +141,29 @@ def test_models_that_are_added_are_offered_once(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("CHATKIT_APP_MODELS", " scripted:, ,./folder,scripted: ")
 
     assert model_names() == ("scripted:", "./folder")
+
+
+def test_adapters_of_a_folder_are_offered_by_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("a/pirate", "a/poet", "b/pirate", "a/empty"):
+        folder = tmp_path / place
+        folder.mkdir(parents=True)
+        if folder.name != "empty":
+            config = {"peft_type": "LORA", "base_model_name_or_path": "smollm2-135m", "r": 8}
+            told = json.dumps({**config, "target_modules": ["q_proj"]})
+            (folder / "adapter_config.json").write_text(told)
+            (folder / "adapter_model.safetensors").touch()
+    monkeypatch.setenv("CHATKIT_APP_ADAPTERS", str(tmp_path / "a"))
+    monkeypatch.setenv("CHATKIT_APP_MODELS", str(tmp_path / "b" / "pirate"))
+    names = model_names()
+    assert [Path(one).relative_to(tmp_path).as_posix() for one in names] == [
+        *("b/pirate", "a/pirate", "a/poet"),
+    ]
+    assert list(labelled(names)) == [names[0], names[1], "poet"]
+    told = model_facts(names[2])
+    assert told.startswith("poet: a LoRA adapter of rank 8 on smollm2-135m\n")
+    assert "Apache-2.0" in told
 
 
 @pytest.mark.model

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from scripted_service import SCRIPTED, USER, opened
+from scripted_service import SCRIPTED, USER, opened, slow_script
 
 from chatkit.answering.options import AnswerOptions
 from chatkit.chat import ChatService
@@ -62,6 +62,17 @@ async def test_what_failed_is_counted_by_its_kind(database: str) -> None:
         assert (model.answers, model.failed) == (1, 1)
         (error,) = usage.errors
         assert (error.kind, error.model, error.count) == ("EngineError", "scripted:", 1)
+
+
+async def test_a_models_speed_is_that_of_its_newest_answers(database: str) -> None:
+    async with opened(slow_script(token_seconds=0.01)) as service:
+        assert await service.speed("scripted:") is None
+        talk = await service.begin(USER)
+        sent = await service.send(USER, talk, "one", SCRIPTED)
+        await answered(service, talk, sent.answer)
+        speed = await service.speed("scripted:")
+        assert speed is not None and speed > 0
+        assert await service.speed("scripted:other") is None
 
 
 async def test_only_admins_see_usage_and_the_audit_log(database: str) -> None:

@@ -1,5 +1,6 @@
 """What answers came to, by model and by day: counts only, nothing that anybody wrote."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from chatkit.store.schema import answers, conversations, feedback, nodes
 from chatkit.store.transaction import Transaction
 
 DAY_SECONDS = 86_400
+# Among so many of the newest answers a model's own are looked for.
+_RECENT = 300
 _question, _other = nodes.alias("question"), nodes.alias("other")
 
 
@@ -85,6 +88,27 @@ class UsageReader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def speed(self, model: str) -> float | None:
+        """Tell how many tokens a second a model has written lately; None when it has not."""
+        recent = (
+            select(answers.c.model, answers.c.completion_tokens, answers.c.stage_seconds)
+            .join(nodes, nodes.c.id == answers.c.node_id)
+            .order_by(nodes.c.number.desc())
+            .limit(_RECENT)
+        )
+
+        async def ask(connection: Transaction) -> list[Any]:
+            return list(await connection.execute(recent))
+
+        rows = [row for row in await self._database.read(ask) if row.model == model]
+        timed = [
+            (row.completion_tokens - 1, json.loads(row.stage_seconds or "{}").get("writing", 0.0))
+            for row in rows
+            if row.completion_tokens and row.completion_tokens > 1
+        ]
+        seconds = sum(one for _, one in timed)
+        return sum(tokens for tokens, _ in timed) / seconds if seconds else None
 
     async def since(self, moment: float) -> Usage:
         """Count the answers that were begun after a moment, in seconds since 1970."""

@@ -21,7 +21,7 @@ from chatkit.ui.closing import close_with_server
 from chatkit.ui.drawer import Drawer
 from chatkit.ui.library import Library
 from chatkit.ui.message_view import MessageView
-from chatkit.ui.model_names import model_names
+from chatkit.ui.model_names import labelled, model_names, short_name
 from chatkit.ui.screen import Wish
 from chatkit.ui.sidebar_view import SidebarView
 from chatkit.ui.sign_in.door import door_of_page
@@ -97,7 +97,7 @@ class Settings:
     def _change(
         self, settings: ConversationSettings, model: str, sampling: Mapping[str, Any]
     ) -> None:
-        if model in self._picker.options:
+        if model in self._picker.options.values():
             self._picker.value = model
         self._drawer.show(settings, sampling)
 
@@ -121,14 +121,22 @@ def chat_page() -> Page:
     close_with_server()
     names = model_names()
     picker = Select(
-        options=list(names), label="Model", size="small", max_width=280, sizing_mode="stretch_width"
+        options=labelled(names),
+        label="Model",
+        size="small",
+        max_width=280,
+        sizing_mode="stretch_width",
     )
     drawer, sidebar = Drawer(), SidebarView(account)
-    pn.bind(drawer.tell, picker, watch=True)
-    drawer.tell(picker.value or "")
+
+    async def tell(model: str | None) -> None:
+        drawer.tell(model or "", await (await shared_service()).speed(model or ""))
+
+    pn.bind(tell, picker, watch=True)
+    pn.state.onload(partial(tell, picker.value))
     view = MessageView(
         hint="What would you like to know?" if names else NO_MODEL,
-        placeholder=pn.bind("Message {}".format, picker) if names else "",
+        placeholder=pn.bind(_invitation, picker) if names else "",
         owner=account.id if account else "",
     )
     arena, controls = ArenaView(names), Settings(picker, drawer)
@@ -142,6 +150,10 @@ def chat_page() -> Page:
         part.on_msg(lambda event: looks.hear(event.data))
     pn.state.on_session_destroyed(lambda _: talk.close())
     return page
+
+
+def _invitation(model: str) -> Any:
+    return f"Message {short_name(model)}"
 
 
 class Looks:

@@ -7,6 +7,7 @@ from panel.pane import Str
 from panel.viewable import Viewable
 from panel_material_ui import Select, TextAreaInput, TextInput
 
+from chatkit.errors import ChatkitError
 from chatkit.sampling import Sampling
 from chatkit.store.records import ConversationSettings, Policy
 from chatkit.ui.model_facts import model_facts
@@ -60,9 +61,19 @@ class Drawer:
         policy: Policy = self._policy.value
         return policy
 
-    def tell(self, model: str) -> None:
-        """Show what is known of a model."""
-        self._facts.object = model_facts(model) if model else ""
+    def tell(self, model: str, speed: float | None = None) -> None:
+        """Show what is known of a model.
+
+        Args:
+            model: its name, empty for none.
+            speed: how many tokens a second it has written here lately.
+        """
+        try:
+            known = model_facts(model) if model else ""
+        except ChatkitError as error:
+            known = str(error)
+        lately = f"\nSpeed here lately: {speed:,.0f} tokens/s" if speed else ""
+        self._facts.object = f"{known}{lately}"
 
     @property
     def sampling(self) -> Sampling:

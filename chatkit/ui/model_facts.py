@@ -1,5 +1,8 @@
 """What a visitor should know of a model before choosing it."""
 
+from pathlib import Path
+
+from chatkit.adapters.reading import is_adapter, read_adapter
 from chatkit.catalogue import Entry, find
 from chatkit.errors import ChatkitError
 from chatkit.hardware import memory_text, probe
@@ -12,7 +15,14 @@ def model_facts(name: str) -> str:
 
     Args:
         name: as the picker has it; of a model outside of the catalogue nothing is known.
+
+    Raises:
+        ModelFileError: it is a broken adapter.
     """
+    if name.startswith(("/", "./", "~/")) and is_adapter(Path(name).expanduser()):
+        adapter = read_adapter(Path(name).expanduser())
+        told = f"{adapter.name}: a LoRA adapter of rank {adapter.rank} on {adapter.base}"
+        return f"{told}\n{model_facts(adapter.base)}"
     entry = _entry(name)
     if entry is None:
         return f"{name} is not in the catalogue; its licence and size stand where it comes from."
