@@ -31,7 +31,12 @@ def app_command(
         typer.Option(help="HOST[:PORT] under which browsers come; may be repeated."),
     ] = None,
     behind_proxy: Annotated[
-        bool, typer.Option("--behind-proxy", help="Believe X-Forwarded-For and -Proto.")
+        bool,
+        typer.Option(
+            "--behind-proxy",
+            help="Believe X-Forwarded-For and -Proto.",
+            envvar="CHATKIT_BEHIND_PROXY",
+        ),
     ] = False,
     certificate: Annotated[Path | None, typer.Option(help="A PEM file, for HTTPS.")] = None,
     key: Annotated[Path | None, typer.Option(help="The certificate's key.")] = None,

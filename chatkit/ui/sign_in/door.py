@@ -1,5 +1,6 @@
 """Who is in front of a page: a guest, or somebody who has signed in."""
 
+import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -17,7 +18,7 @@ from chatkit.ui.visitor import visitor_of
 _REMEMBERED = 10_000
 # Who was let in by the server just before their page was made; what they may do is asked anew.
 _let_in: OrderedDict[str, Account] = OrderedDict()
-_guarded: list[bool] = []
+_guarded = threading.Event()
 
 
 class Door(Protocol):
@@ -81,7 +82,7 @@ class SignedInDoor:
 
 def guard() -> None:
     """Note that the server of this process lets nobody in who has not signed in."""
-    _guarded.append(True)
+    _guarded.set()
 
 
 def let_in(session: str, account: Account) -> None:
@@ -99,7 +100,7 @@ def check_guarded() -> None:
         NotSignedIn: `CHATKIT_AUTH` asks for it, and this server lets everybody in.
     """
     asked = settings().auth
-    if asked != "none" and not _guarded:
+    if asked != "none" and not _guarded.is_set():
         raise NotSignedIn(
             f"CHATKIT_AUTH asks for sign-in by {asked}, and this server lets everybody in; start "
             f"it with `python -m serve app --auth {asked}`."
@@ -113,7 +114,7 @@ def door_of_page() -> tuple[Door, Account | None]:
         NotSignedIn: sign-in was asked for, and nobody is signed in.
     """
     check_guarded()
-    if not _guarded:
+    if not _guarded.is_set():
         return GuestDoor(), None
     session = pn.state.cookies.get(SESSION, "")
     account = _let_in.get(session)

@@ -4,9 +4,11 @@ import asyncio
 import logging
 from html import escape
 from time import gmtime, strftime
+from typing import cast
 from urllib.parse import urlencode, urlsplit
 
 import httpx
+from bokeh.server.tornado import BokehTornado
 from tornado.web import HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler
 
@@ -77,7 +79,7 @@ class DoorHandler(RequestHandler):
 
     def path_of(self, page: str) -> str:
         """Give the path of a page of this server."""
-        return f"{getattr(self.application, 'prefix', '')}/{page}"
+        return f"{cast(BokehTornado, self.application).prefix}/{page}"
 
     def address_of(self, page: str) -> str:
         """Give the whole address of a page of this server."""
