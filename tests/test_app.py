@@ -254,3 +254,14 @@ def assert_harmless(visitor: Visitor) -> None:
     assert made.count() == 0
     assert page.locator(".list a[href^='javascript:' i]").count() == 0
     assert page.evaluate("window.ran") is None
+
+
+def test_the_settings_tell_what_is_known_of_the_model_and_how_fast_it_was(
+    echo_app: App, visit: Visit
+) -> None:
+    visitor = visit(echo_app)
+    visitor.ask("slowly " + "word " * 10)
+    visitor.reload()
+    visitor.page.get_by_label("Open settings").click()
+    facts = visitor.page.get_by_text("is not in the catalogue")
+    expect(facts).to_contain_text(re.compile(r"Speed here lately: [\d,]+ tokens/s"))
