@@ -411,7 +411,7 @@ def test_the_administration_shows_usage_models_errors_and_the_log(
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-def test_an_admin_adds_promotes_disables_and_deletes_somebody(
+def test_an_admin_adds_helps_promotes_disables_and_deletes_somebody(
     guarded_app: App, somebody: Callable[[], Page]
 ) -> None:
     page = administration(somebody(), guarded_app)
@@ -423,6 +423,10 @@ def test_an_admin_adds_promotes_disables_and_deletes_somebody(
     row = people.get_by_role("row").filter(has_text="<b>dee</b>")
     expect(row).to_contain_text("may sign in")
     signed_in(somebody(), guarded_app, "<b>dee</b>", BO)
+    page.get_by_role("link", name="New password: <b>dee</b>").click()
+    page.get_by_label("New password").fill(ANNA)
+    page.get_by_role("button", name="Set the password").click()
+    signed_in(somebody(), guarded_app, "<b>dee</b>", ANNA)
     page.get_by_role("button", name="Make admin: <b>dee</b>").click()
     expect(row).to_contain_text("Make user")
     page.get_by_role("button", name="Disable: <b>dee</b>").click()

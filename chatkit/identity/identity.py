@@ -176,6 +176,15 @@ class Identity:
         await self._check_admin(actor)
         return await self._accounts.page(limit, after)
 
+    async def account(self, user: str, actor: str = OPERATOR) -> Account:
+        """Find the account of a user.
+
+        Raises:
+            Forbidden: the actor is no admin.
+            NotFound: there is no such account.
+        """
+        return await self._looked_after(user, actor)
+
     async def has_accounts(self) -> bool:
         """Tell whether anybody could sign in."""
         return await self._accounts.count() > 0

@@ -16,6 +16,7 @@ from chatkit.ui.admin.sections import (
     deletion,
     errors_section,
     models_section,
+    new_password,
     overview,
     people_section,
     usage_section,
@@ -31,14 +32,17 @@ class AdminHandler(DoorHandler):
     """The administration; each access is checked again by the service."""
 
     async def get(self) -> None:
-        """Show everything, or the question before a deletion."""
+        """Show everything, or the form for one person."""
         me = await self._admin()
         if me is None:
             return
         service = await shared_service()
-        user = self.get_argument("delete", "")
+        user, of = self.get_argument("delete", ""), self.get_argument("password", "")
         try:
-            if user:
+            if of:
+                account = await service.identity.account(of, me.id)
+                write_page(self, "New password", new_password(account))
+            elif user:
                 account = await service.identity.check_may_go(user, me.id)
                 number = len(await service.store.conversations.ids(user))
                 write_page(self, "Delete somebody", deletion(account, number))
@@ -82,6 +86,9 @@ class AdminHandler(DoorHandler):
                 await identity.add(name, checked_role(role), password, me.id)
             case "role":
                 await identity.set_role(user, checked_role(value), me.id)
+            case "password":
+                password = self.get_body_argument("password", "", strip=False)
+                await identity.set_password(user, password, me.id)
             case "enable" | "disable" as do:
                 await identity.set_enabled(user, do == "enable", me.id)
             case "sign out":

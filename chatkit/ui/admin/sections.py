@@ -125,6 +125,19 @@ def deletion(account: Account, conversations: int) -> str:
     )
 
 
+def new_password(account: Account) -> str:
+    """Write the form that gives somebody another password."""
+    return (
+        f"<p>{escape(account.name)} will be signed out everywhere. Tell them the new password, and "
+        "that they can change it on the page of their account.</p>"
+        "<form method='post' class='sure'><input type='hidden' name='do' value='password'>"
+        f"<input type='hidden' name='user' value='{escape(account.id)}'>"
+        "<label>New password, 12 characters or more<input name='password' type='password' "
+        "minlength='12' required autocomplete='new-password'></label>"
+        "<button>Set the password</button></form><p><a href='admin'>Keep the old one</a></p>"
+    )
+
+
 def moment(seconds: float) -> str:
     """Write a moment for people and for machines."""
     at = time.gmtime(seconds)
@@ -141,6 +154,10 @@ def _person(account: Account, me: str) -> str:
         if account.enabled
         else _button("enable", account, "Enable"),
     ]
+    if account.has_password:
+        label = f"New password: {escape(account.name)}"
+        address = f"admin?password={escape(account.id)}"
+        buttons.append(f"<a href='{address}' aria-label='{label}'>New password</a>")
     if account.id != me:
         label = f"Delete {escape(account.name)}"
         address = f"admin?delete={escape(account.id)}"
