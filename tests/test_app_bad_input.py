@@ -125,8 +125,8 @@ def test_two_tabs_that_edit_one_question_make_two_branches(echo_app: App, visit:
         visitor.questions.first.get_by_role("button", name="Edit").click()
         visitor.page.get_by_label("Edited message").fill(text)
     for visitor in (one, other):
-        visitor.wait_for_end()
         visitor.page.get_by_role("button", name="Ask").click()
+    for visitor in (one, other):
         expect(visitor.page.get_by_label("Edited message")).to_have_count(0)
     for visitor in (one, other):
         expect(visitor.questions.first.locator(".place")).to_contain_text("/3")

@@ -131,14 +131,18 @@ function question(element, bubble, act) {
 
 function edit(element, bubble, act) {
   const field = make("textarea", "field")
+  let due = 0
   const close = () => {
     box.remove()
     element.classList.remove("editing")
     element.querySelector(".edit").focus()
     act.edited()
   }
+  // While an answer is on its way, here or in another tab, the question waits for its turn.
   const send = () => {
-    if (field.value.trim() && act.edit(bubble.id, field.value)) { close() }
+    clearTimeout(due)
+    if (!field.value.trim() || !box.isConnected) { return }
+    if (act.edit(bubble.id, field.value)) { close() } else { due = setTimeout(send, 300) }
   }
   field.rows = 1
   field.value = bubble.text
