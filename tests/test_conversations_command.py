@@ -346,6 +346,8 @@ def test_verify_counts_what_is_whole(database: str) -> None:
             "answers": 0,
             "feedback": 1,
             "votes": 0,
+            "accounts": 0,
+            "sessions": 0,
             "heads": 1,
             "audit": 0,
         },
