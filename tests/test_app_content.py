@@ -79,7 +79,16 @@ def test_a_message_tells_when_it_was_said(echo_app: App, visit: Visit) -> None:
     visitor.ask("hi")
     said = visitor.answers.last.get_by_role("time")
     assert re.match(r"\d{4}-\d\d-\d\dT", said.get_attribute("datetime") or "")
-    assert len(said.get_attribute("title") or "") > len(said.inner_text())
+    exact = said.get_attribute("title") or ""
+    assert len(exact) > len(said.inner_text())
+    shown = "one => getComputedStyle(one, '::after').content"
+    assert said.evaluate(shown) == "none"
+    visitor.field.press("Shift+Tab")
+    for _ in range(12):
+        if said.evaluate(shown) != "none":
+            break
+        visitor.page.keyboard.press("Shift+Tab")
+    assert said.evaluate(shown) == f'"{exact}"'
 
 
 @pytest.fixture(scope="module")
