@@ -129,7 +129,7 @@ async def test_a_slow_page_is_given_up(web: str, monkeypatch: pytest.MonkeyPatch
     ],
 )
 async def test_private_addresses_are_not_asked(host: str) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="private network"):
         await PublicWeb().head(f"http://{host}/")
 
 
@@ -142,7 +142,7 @@ async def test_private_addresses_are_not_asked(host: str) -> None:
     ],
 )
 async def test_what_is_no_address_of_the_web_is_not_asked(url: str) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="no address of the public web"):
         await PublicWeb().head(url)
 
 

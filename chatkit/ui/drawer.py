@@ -13,7 +13,9 @@ from chatkit.store.records import ConversationSettings, Policy
 from chatkit.ui.model_facts import model_facts
 
 MARGIN = (10, 16)
-FACTS = {"white-space": "pre-wrap", "font": "0.875rem/1.5 Roboto, system-ui, sans-serif"}
+FACTS = (
+    "pre { margin: 0; white-space: pre-wrap; font: 0.875rem/1.5 Roboto, system-ui, sans-serif; }"
+)
 
 
 class Drawer:
@@ -42,7 +44,7 @@ class Drawer:
             margin=MARGIN,
             sizing_mode="stretch_width",
         )
-        self._facts = Str(margin=MARGIN, sizing_mode="stretch_width", styles=FACTS)
+        self._facts = Str(margin=MARGIN, sizing_mode="stretch_width", stylesheets=[FACTS])
         self._fields = {
             "temperature": _field("Temperature", "0 always takes the likeliest word."),
             "top_p": _field("Top p", "Keeps the likeliest words up to this share, 0 to 1."),
