@@ -169,7 +169,7 @@ FRAMES = """() => new Promise(done => {
     window.scrolled = false
     requestAnimationFrame(frame)
 })"""
-SCROLL_SECONDS, WHEEL_PIXELS = 15, 240
+SCROLL_SECONDS, WHEEL_PIXELS = 30, 600
 
 
 def _scrolled(page: Page, url: str) -> str:

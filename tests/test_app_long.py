@@ -81,6 +81,14 @@ def test_what_is_looked_at_stays_where_it_is_while_more_comes(reader: Visitor) -
     assert before and after and abs(after["y"] - before["y"] - 200) < 3
 
 
+def test_a_thumb_far_above_leaves_the_reader_there(reader: Visitor) -> None:
+    scroll(reader, "0", "message 501.")
+    answer = reader.page.locator(".message", has_text="message 501.")
+    answer.get_by_label("Good answer").click()
+    expect(answer.get_by_label("Good answer")).to_have_attribute("aria-pressed", "true")
+    expect(answer).to_be_in_viewport()
+
+
 def test_one_press_leads_from_far_above_to_the_end(reader: Visitor) -> None:
     scroll(reader, "0", "message 500.")
     reader.press("Go to the newest message")

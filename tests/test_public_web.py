@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from browser import ROOT, Visit, running_app
@@ -27,7 +28,7 @@ PAGE = """<!doctype html><html><head><title>Old title</title>
 class Pages(BaseHTTPRequestHandler):
     """Answers as its path says."""
 
-    asked: list[str] = []  # noqa: RUF012
+    asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         self.asked.append(self.path)

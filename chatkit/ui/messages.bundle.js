@@ -82,9 +82,11 @@ function render({model, view}) {
   const toEnd = () => { log.scrollTop = log.scrollHeight }
   const find = id => list.querySelector(`[data-id="${CSS.escape(id)}"]`)
   const busy = () => answering || outbox.of(conversation).some(entry => !entry.sentence)
+  // Not while somebody edits: what they look at would go.
   const load = type => {
-    if (!loading) { tell({type}) }
+    if (loading || list.querySelector(".editing")) { return }
     loading = true
+    tell({type})
   }
   const newest = button("newest", "Go to the newest message", () => {
     if (below) { load("newest") } else { toEnd() }
@@ -289,7 +291,10 @@ function render({model, view}) {
     },
     // The server sends whoever is not signed in to the sign-in, and back here afterwards.
     leave() { location.reload() },
-    trouble({sentence}) { trouble.textContent = sentence },
+    trouble({sentence}) {
+      trouble.textContent = sentence
+      loading = false
+    },
     counted: ({id, tokens}) => typing.counted(id, tokens),
     meter({used, window: all}) {
       meter.hidden = !all

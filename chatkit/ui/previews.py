@@ -65,7 +65,7 @@ class Previews:
         async with self._turn:
             try:
                 found = read_preview(url, await self._web.head(url))
-            except (InputError, TimeoutError):
+            except InputError:
                 found = None
         self._known[url] = (now + (_FRESH_SECONDS if found else _FAILED_SECONDS), found)
         self._known.move_to_end(url)

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import ssl
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -100,12 +101,12 @@ class PublicWeb:
         try:
             async with asyncio.timeout(SECONDS):
                 async with httpcore.AsyncConnectionPool(
-                    ssl_context=ssl.create_default_context(), network_backend=self._network
+                    ssl_context=_certificates(), network_backend=self._network
                 ) as pool:
                     return await self._follow(pool, url)
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
             raise InputError(f"The link's page cannot be read ({type(error).__name__}).") from error
-        except (OSError, ValueError, UnicodeError) as error:
+        except (OSError, ValueError) as error:
             raise InputError(f"The link's page cannot be read ({type(error).__name__}).") from error
 
     async def _follow(self, pool: httpcore.AsyncConnectionPool, url: str) -> str:
@@ -127,6 +128,12 @@ class PublicWeb:
         usual = parts.port in (None, _PORTS.get(parts.scheme)) or self._any_port
         if parts.scheme not in _PORTS or not parts.hostname or parts.username or not usual:
             raise InputError("The link is no address of the public web.")
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Read whom this machine trusts, once: it takes tens of milliseconds."""
+    return ssl.create_default_context()
 
 
 async def _beginning(answer: httpcore.Response) -> str:

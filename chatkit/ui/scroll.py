@@ -73,8 +73,22 @@ class Scroll:
         page = await self._service.page(*self.place, limit=MESSAGES)
         before = () if self._below else self.path
         self._below.clear()
-        self.record, self.path = page.conversation, _joined(before, page)
+        self.record = page.conversation
+        self.path = _joined(before, page)[-MOST_MESSAGES:]
         await self._show(accepted)
+
+    async def renew(self) -> None:
+        """Read what is shown anew, and stay there.
+
+        Raises:
+            NotFound: it no longer exists.
+        """
+        if not self._below:
+            await self.read()
+            return
+        end, count = self.path[-1].node.id, len(self.path)
+        self.path = (await self._service.page(*self.place, head=end, limit=count)).messages
+        await self._show()
 
     async def look(self) -> None:
         """Read it anew if something has happened to it.
@@ -98,19 +112,19 @@ class Scroll:
             while len(self.path) > MOST_MESSAGES:
                 self._below.append(self.path[-1].node.id)
                 self.path = self.path[:-MESSAGES]
-            await self._show()
+        await self._show()
 
     async def newer(self) -> None:
         """Show the messages after the newest one that is shown."""
         if self._below:
             page = await self._service.page(*self.place, head=self._below.pop(), limit=MESSAGES)
             self.path = (*self.path, *page.messages)[-MOST_MESSAGES:]
-            await self._show()
+        await self._show()
 
     async def again(self) -> None:
         """Show everything to a browser that has nothing of it, or something else."""
         self._sent.clear()
-        await self.read()
+        await self.renew()
 
     def close(self) -> None:
         """Show it no longer; answers go on."""
@@ -163,11 +177,12 @@ class Scroll:
 
     def _render(self) -> None:
         """Make the HTML of answers that are over; it takes long for a long conversation."""
+        media = settings().media
         for shown in self.path:
             node = shown.node
             over = node.facts is None or not node.facts.open
             if node.message.role != "user" and over and node.id not in self._html:
-                self._html[node.id] = to_html(node.message.content, media=settings().media)
+                self._html[node.id] = to_html(node.message.content, media=media)
 
     def _follow(self) -> None:
         """Follow the answers on the page that are being written, and no others."""

@@ -199,6 +199,9 @@ class Talk:
                 await service.select_branch(*place, node)
             case {"type": "thumb", "node": str(node), "thumb": "up" | "down" | None as thumb}:
                 await service.feedback(*place, node, _opinion(thumb, message))
+                await self._enter(service, conversation).renew()
+                shared_notices.tell(conversation, self._nudge)
+                return
             case {"type": "fork", "node": str(node)}:
                 await self._go(await service.fork(*place, node))
                 return
