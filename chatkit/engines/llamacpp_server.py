@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from chatkit.engines.huge_pages import gathered_into_huge_pages, huge_pages_available
 from chatkit.errors import ModelFileError
-from chatkit.hardware import core_count
+from chatkit.hardware import available_memory, core_count
 from chatkit.loading.llamacpp_library import import_xllamacpp
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def start_llamacpp(
             CommonAdapterLoraInfo(str(path), 0.0) for path in files.values()
         ]
     try:
-        server = Server(parameters)
+        server = _start(Server, parameters, gguf)
     except RuntimeError:
         named = " or its adapters" if files else ""
         raise ModelFileError(
@@ -157,6 +158,19 @@ def start_llamacpp(
             "kind: pull the model again."
         ) from None
     return LlamaCppServer(server, {name: place for place, name in enumerate(files)})
+
+
+def _start(Server: "type[Server]", parameters: Any, gguf: Path) -> "Server":
+    # While weights are copied out of the file, the system may keep the file in memory as well.
+    roomy = 2 * gguf.stat().st_size <= available_memory()
+    if not (roomy and huge_pages_available()):
+        return Server(parameters)
+    from xllamacpp import llama_load_mode
+
+    # A file that is mapped stays in small pages.
+    parameters.load_mode = llama_load_mode.LLAMA_LOAD_MODE_NONE
+    with gathered_into_huge_pages():
+        return Server(parameters)
 
 
 def _set_options(parameters: Any, options: EmbeddedOptions) -> None:
