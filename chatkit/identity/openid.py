@@ -8,9 +8,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import httpx
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
 
 from chatkit.errors import InputError, NotSignedIn
 
@@ -118,6 +115,10 @@ class OpenId:
         return self._claims(str(answer.get("id_token", "")), keys, attempt.nonce)
 
     def _claims(self, id_token: str, keys: dict[str, Any], nonce: str) -> Claims:
+        from joserfc import jwt
+        from joserfc.errors import JoseError
+        from joserfc.jwk import KeySet
+
         rules = jwt.JWTClaimsRegistry(
             leeway=60,
             iss={"essential": True, "value": self._facts["issuer"]},

@@ -3,19 +3,21 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from chatkit.engines.remote import openai_facts, tgi_facts
 from chatkit.engines.remote.estimating import ServersTemplate
 from chatkit.engines.remote.openai import OpenaiEngine
-from chatkit.engines.remote.tgi import TgiEngine
 from chatkit.engines.remote.wire import Wire
 from chatkit.errors import ChatkitError, UnknownModel
 from chatkit.naming import ModelName
 from chatkit.sampling import Sampling
 from chatkit.settings import settings
 from chatkit.template import ChatTemplate
+
+if TYPE_CHECKING:
+    from chatkit.engines.remote.tgi import TgiEngine
 
 
 class Local(NamedTuple):
@@ -29,7 +31,7 @@ FindLocal = Callable[[str], Local]
 """Reads a model's template and defaults; nothing of its weights."""
 
 
-def open_tgi(name: ModelName, key: str | None, find_local: FindLocal) -> TgiEngine:
+def open_tgi(name: ModelName, key: str | None, find_local: FindLocal) -> "TgiEngine":
     """Connect to a TGI server; takes a moment, so call it on a thread.
 
     Args:
@@ -42,6 +44,8 @@ def open_tgi(name: ModelName, key: str | None, find_local: FindLocal) -> TgiEngi
         TemplateError: the server reads conversations otherwise than our template writes them.
         EngineError: it cannot be reached, or is no TGI.
     """
+
+    from chatkit.engines.remote.tgi import TgiEngine
 
     async def connect() -> TgiEngine:
         shown = key or settings().tgi_key
