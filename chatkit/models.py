@@ -11,6 +11,7 @@ from functools import cache
 
 from chatkit import telemetry
 from chatkit.engine import Engine
+from chatkit.engines.freed_memory import return_freed_memory
 from chatkit.engines.opening import LoadOptions, memory_needed, open_engine
 from chatkit.errors import ChatkitError, InputError, NotEnoughMemory
 from chatkit.hardware import available_memory
@@ -162,6 +163,7 @@ class Models:
         try:
             self._close(leaving)
             engine = open_engine(*loaded.key)
+            return_freed_memory()
         except BaseException as error:
             with self._lock:
                 self._loaded.pop(loaded.key, None)

@@ -1,13 +1,12 @@
 """Loads the weights of a checkpoint for the transformers engine, and weighs them."""
 
-import ctypes
 import gc
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from chatkit.engines.freed_memory import return_freed_memory
 from chatkit.errors import MissingExtra, ModelFileError, NotEnoughMemory
 from chatkit.loading.quiet import quiet_libraries
 from chatkit.memory import NF4_KEPT_WHOLE, NF4_SMALL_HIDDEN
@@ -212,9 +211,7 @@ def _release_what_was_read(model: "PreTrainedModel") -> None:
     for parameter in model.parameters():
         if type(parameter) is torch.nn.Parameter and parameter.dtype.is_floating_point:
             parameter.data = parameter.data.clone()
-    if sys.platform == "linux":
-        # The heap keeps what the quantiser freed; glibc returns it only when asked.
-        ctypes.CDLL(None).malloc_trim(0)
+    return_freed_memory()
 
 
 def _first_line(error: Exception) -> str:
