@@ -14,6 +14,7 @@ from chatkit.comparison.differing import marked_differences
 from chatkit.comparison.result import Reply
 from chatkit.errors import InputError
 from chatkit.messages import user
+from chatkit.models import shared_models
 
 PY, CLASS = 'data-language="py"', 'class="language-py"'
 MODELS = ["scripted:", "scripted:other"]
@@ -30,6 +31,12 @@ def test_every_model_answers_every_prompt(compared: Comparison) -> None:
     assert (reply.text, reply.error, reply.done) == ("You said: What is a tide?", "", True)
     assert reply.tokens == len(reply.text) + 1 or reply.tokens == len(reply.text)
     assert set(compared.templates) == set(MODELS)
+
+
+def test_a_model_that_the_notebook_has_loaded_is_not_loaded_again() -> None:
+    chatkit.load("scripted:once")
+    chatkit.compare(["scripted:once"], ["hi"])
+    assert shared_models().names.count("scripted:once") == 1
 
 
 def test_a_model_that_fails_spoils_no_other() -> None:

@@ -8,9 +8,9 @@ import pytest
 from chatkit.engine import complete
 from chatkit.engines.llamacpp import LlamaCppEngine
 from chatkit.engines.llamacpp_server import EmbeddedOptions
-from chatkit.engines.opening import LoadOptions, open_engine
+from chatkit.engines.opening import ALONE, LoadOptions, open_engine
 from chatkit.errors import Unsupported
-from chatkit.messages import user
+from chatkit.messages import assistant, user
 from chatkit.prompt import build_prompt
 from chatkit.sampling import Sampling
 
@@ -33,6 +33,27 @@ async def test_guessed_tokens_are_the_models_own(
 
 async def test_a_cache_of_8_bits_answers(model_home: Path) -> None:
     options = LoadOptions(context=512, embedded=EmbeddedOptions(kv_cache="q8_0"))
+    engine = await asyncio.to_thread(open_engine, "smollm2-135m", options)
+    prompt = build_prompt(engine.template, [user("What is the capital of France?")])
+    text, _ = await complete(engine, prompt, GREEDY)
+    assert "Paris" in text
+    await engine.close()
+
+
+async def test_an_engine_for_one_conversation_says_the_same(
+    llamacpp: LlamaCppEngine, model_home: Path
+) -> None:
+    alone = await asyncio.to_thread(open_engine, "smollm2-135m", ALONE)
+    said = [user("Explain tides."), assistant("They follow the moon."), user("And the sun?")]
+    prompt = build_prompt(llamacpp.template, said)
+    text, _ = await complete(alone, prompt, GREEDY)
+    assert text == (await complete(llamacpp, prompt, GREEDY))[0]
+    await alone.close()
+
+
+async def test_it_may_have_a_cache_of_8_bits_too(model_home: Path) -> None:
+    embedded = EmbeddedOptions(kv_cache="q8_0")
+    options = LoadOptions(context=512, embedded=embedded, shared=False)
     engine = await asyncio.to_thread(open_engine, "smollm2-135m", options)
     prompt = build_prompt(engine.template, [user("What is the capital of France?")])
     text, _ = await complete(engine, prompt, GREEDY)

@@ -41,6 +41,7 @@ class LlamaCppEngine:
         default_adapter: the adapter that answers where none is chosen; None for the base.
         slots: how many requests run at once.
         options: what it does beside what it must.
+        shared: whether several conversations at once are usual.
 
     Raises:
         ModelFileError: llama.cpp cannot load a file.
@@ -57,6 +58,7 @@ class LlamaCppEngine:
         default_adapter: str | None = None,
         slots: int = SLOTS,
         options: EmbeddedOptions | None = None,
+        shared: bool = True,
     ) -> None:
         self.name = name
         self.template = template
@@ -68,6 +70,7 @@ class LlamaCppEngine:
         self._files = dict(adapters or {})
         self._default_adapter = default_adapter
         self._options = options
+        self._shared = shared
         self._changing = threading.Lock()
         self.server: LlamaCppServer | None = self._start(self._files)
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix=f"llamacpp-{name}")
@@ -143,7 +146,7 @@ class LlamaCppEngine:
 
     def _start(self, files: Mapping[str, Path]) -> LlamaCppServer:
         slots = self.admission.slots
-        return start_llamacpp(self._gguf, self.context, slots, files, self._options)
+        return start_llamacpp(self._gguf, self.context, slots, files, self._options, self._shared)
 
     def _chosen(self, adapter: str | None) -> str | None:
         chosen = adapter or self._default_adapter

@@ -24,6 +24,8 @@ Handle = Callable[[Chunk, Callable[[Chunk], bool]], None]
 SLOTS = 4
 # Between two batches the server looks whether a request was closed, so a batch must be short.
 BATCH_TOKENS = 256
+# Plain attention keeps the scores of a whole batch, for every head and the whole window.
+PLAIN_BATCH_TOKENS = 64
 # Old conversations' states wait in memory for their next turn, in MiB.
 IDLE_CACHE_MIB = 64
 
@@ -108,6 +110,7 @@ def start_llamacpp(
     slots: int = SLOTS,
     adapters: Mapping[str, Path] | None = None,
     options: EmbeddedOptions | None = None,
+    shared: bool = True,
 ) -> LlamaCppServer:
     """Start llama.cpp's server inside this process.
 
@@ -119,6 +122,8 @@ def start_llamacpp(
         slots: how many requests run at once.
         adapters: GGUF files of adapters, by their names.
         options: what it does beside what it must.
+        shared: whether several conversations at once are usual; one alone gets an attention that
+            is faster for it.
 
     Raises:
         ModelFileError: llama.cpp cannot load a file.
@@ -141,7 +146,11 @@ def start_llamacpp(
     parameters.ui = False
     parameters.api_keys = [secrets.token_hex()]
     parameters.verbosity = -1
-    _set_options(parameters, options or EmbeddedOptions())
+    options = options or EmbeddedOptions()
+    _set_options(parameters, options)
+    # A cache of 8 bits can be read by flash attention only.
+    if not shared and options.kv_cache == "f16":
+        _set_plain_attention(parameters)
     files = dict(adapters or {})
     if files:
         from xllamacpp import CommonAdapterLoraInfo
@@ -180,3 +189,12 @@ def _set_options(parameters: Any, options: EmbeddedOptions) -> None:
         parameters.speculative.types = [common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_MOD]
     if options.kv_cache == "q8_0":
         parameters.cache_type_k = parameters.cache_type_v = ggml_type.GGML_TYPE_Q8_0
+
+
+def _set_plain_attention(parameters: Any) -> None:
+    # For fewer than 64 tokens flash attention goes token by token, and a conversation by itself
+    # reads and writes few at a time. Of many conversations it leaves out what is masked, though.
+    from xllamacpp import llama_flash_attn_type
+
+    parameters.flash_attn_type = llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    parameters.n_ubatch = PLAIN_BATCH_TOKENS
