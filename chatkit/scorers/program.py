@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,7 @@ from chatkit.scorers.score import Score, Scorer
 _BLOCK = re.compile(r"```(?:python|py)?\s*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 _NOBODY, _STRANGERS = 65_534, 1_000_000_000
 _OUTPUT = 64 * 1024
+_LAST_SECONDS = 5.0
 
 
 def code(*, seconds: float = 5.0, megabytes: int = 512) -> Scorer:
@@ -134,6 +136,18 @@ def _end_all(process: "subprocess.Popen[bytes]", home: str) -> None:
     for other in stopped:
         with suppress(psutil.Error):
             other.kill()
+    # On a busy machine what was killed may run for a moment more.
+    until = time.monotonic() + _LAST_SECONDS
+    while any(map(_runs, stopped)) and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def _runs(process: psutil.Process) -> bool:
+    # What ended stays visible until its parent asks how, and that may be never.
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _at_home(home: str) -> Iterator[psutil.Process]:
