@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PORT ?= 5006
+# A file's tests stay together: what they start, they share.
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 .PHONY: demo test quick check bench test-slow test-vllm model browser services clean
 
@@ -14,10 +16,10 @@ demo: .venv/installed model  ## Install, pull the default model, open the chat p
 	    --allow-websocket-origin=127.0.0.1:$(PORT)
 
 test: .venv/installed-dev model browser services check  ## Everything but the slow tests.
-	$(BIN)/python -m pytest -m "not slow and not vllm"
+	$(PYTEST) -m "not slow and not vllm"
 
 quick: .venv/installed-dev check  ## No model, browser or server: under a minute.
-	$(BIN)/python -m pytest -m "not slow and not vllm and not model and not browser and not services"
+	$(PYTEST) -m "not slow and not vllm and not model and not browser and not services"
 
 test-slow: .venv/installed-dev model browser services  ## What takes minutes.
 	$(BIN)/python -m pytest -m slow

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import hypothesis
 import pytest
 from services import postgres, postgres_url, redis_server, redis_url
 
@@ -30,6 +31,11 @@ __all__ = ["postgres", "postgres_url", "redis_server", "redis_url"]
 MACHINE_HOME = settings().home
 
 Opened = TypeVar("Opened", LlamaCppEngine, TransformersEngine)
+
+
+# How long an example takes is the machine's affair.
+hypothesis.settings.register_profile("chatkit", deadline=None)
+hypothesis.settings.load_profile("chatkit")
 
 
 def pytest_collection_finish() -> None:

@@ -26,7 +26,6 @@ from chatkit.template import ChatTemplate
 from chatkit.tokenizer import Tokenizer, read_tokenizer
 
 many = settings(
-    deadline=None,
     max_examples=100,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

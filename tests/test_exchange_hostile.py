@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatkit.errors import ImportRefused
@@ -153,13 +153,11 @@ KEYS += ["conversations", "from", "value", "messages", "format", "version"]
 WHOLE = file_of(own(id="first"), own(id="second"))
 
 
-@settings(deadline=None)
 @given(st.integers(0, len(WHOLE) - 1))
 def test_a_file_cut_anywhere_is_refused(length: int) -> None:
     assert "export.json" in refusal(WHOLE[:length])
 
 
-@settings(deadline=None)
 @given(st.integers(0, len(WHOLE) - 1), st.characters(exclude_categories=["Cs"]))
 def test_a_changed_character_is_refused_or_changes_what_it_says(place: int, new: str) -> None:
     try:
@@ -169,14 +167,12 @@ def test_a_changed_character_is_refused_or_changes_what_it_says(place: int, new:
     assert len(found) == 2
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_do_anything_else_than_be_refused(data: bytes) -> None:
     with pytest.raises(ImportRefused):
         read_conversations(io.BytesIO(data + b"x"))
 
 
-@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(max_size=5),

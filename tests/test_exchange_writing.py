@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatkit.exchange.markdown import write_markdown
@@ -131,7 +131,6 @@ def test_calls_of_tools_are_written_as_trainers_read_them() -> None:
     ]
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=6))
 def test_each_line_is_one_conversation_whatever_is_in_it(texts: list[str]) -> None:
     for line in lines(talk(*chain(*texts))):

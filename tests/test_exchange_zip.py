@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatkit.errors import ImportRefused
@@ -96,7 +96,6 @@ def test_the_same_file_twice_in_a_zip_is_refused() -> None:
         read_conversations(data)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_a_damaged_zip_is_refused_or_read(data: st.DataObject) -> None:
     whole = zip_of({"conversations.json": GOOD}).getvalue()

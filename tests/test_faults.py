@@ -197,7 +197,7 @@ async def test_an_hour_and_a_day_later_the_history_is_still_there(
 
 
 @given(joins=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=12))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 async def test_whoever_joins_anywhere_sees_exactly_what_it_lacks(
     joins: list[tuple[int, int]],
 ) -> None:

@@ -38,7 +38,7 @@ texts = st.text(max_size=12) | st.sampled_from(["<|im_end|>", "(a", "user", "  b
 
 
 @given(said=st.lists(texts, min_size=1, max_size=5))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_each_message_is_found_where_it_stands(said: list[str]) -> None:
     template = ChatTemplate(byte_tokenizer())
     messages = [user(text) for text in said]

@@ -32,9 +32,7 @@ def alone(model: Any, one: Continuation) -> tuple[float, bool]:
     return float(chances.gather(1, said[:, None]).sum()), bool((chances.argmax(-1) == said).all())
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(head=st.lists(st.integers(0, 40_000), max_size=30).map(tuple), data=st.data())
 def test_each_is_as_likely_as_by_itself(model: Any, head: tuple[int, ...], data: Any) -> None:
     prompts = data.draw(st.lists(ids, min_size=1, max_size=4))

@@ -145,7 +145,6 @@ async def test_names_of_a_wrong_length_are_refused(database: str) -> None:
 
 @hypothesis_settings(
     max_examples=8,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(name=st.sampled_from(sorted(CALLS)), id=st.text(max_size=70), node=st.text(max_size=70))
@@ -165,7 +164,6 @@ async def test_no_name_is_an_error_of_the_database(
 
 @hypothesis_settings(
     max_examples=6,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(text=st.text(st.characters(codec="utf-8"), min_size=1, max_size=200))

@@ -143,7 +143,6 @@ async def test_a_tree_of_ten_thousand_goes_out_and_comes_in(own_home: Path) -> N
 
 @hypothesis_settings(
     max_examples=5,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(draws=st.lists(st.integers(0, 10**6), min_size=1, max_size=25))

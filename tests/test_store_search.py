@@ -123,7 +123,7 @@ async def test_a_query_without_a_word_or_too_long_is_refused(database: str) -> N
 async def test_no_query_is_an_error_of_the_database(database: str) -> None:
     async with filled() as (store, _, names):
 
-        @hypothesis_settings(max_examples=60, deadline=None)
+        @hypothesis_settings(max_examples=60)
         @given(query=st.text(max_size=60) | st.sampled_from(SAID))
         @example(query='" OR node_text MATCH "x')
         @example(query="NEAR(a b) AND NOT c* : ^d")
@@ -146,7 +146,6 @@ async def test_no_query_is_an_error_of_the_database(database: str) -> None:
 
 @hypothesis_settings(
     max_examples=6,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(said=st.lists(st.text(min_size=1, max_size=80), min_size=1, max_size=6))

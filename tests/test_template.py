@@ -65,7 +65,7 @@ dangerous = st.text(max_size=30) | st.lists(
 
 
 @given(first=dangerous, reply=dangerous, last=dangerous)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_whatever_is_said_the_control_tokens_are_the_templates_own(
     template: ChatTemplate, first: str, reply: str, last: str
 ) -> None:
@@ -75,14 +75,14 @@ def test_whatever_is_said_the_control_tokens_are_the_templates_own(
 
 
 @given(text=dangerous)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_whatever_is_said_arrives_as_it_was_said(template: ChatTemplate, text: str) -> None:
     ids = template.render([user(text)], answer=False)
     assert template.tokenizer.decode(ids) == f"user\n{text}\n"
 
 
 @given(question=dangerous, answer=dangerous, more=dangerous)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_exactly_the_answers_and_their_end_tokens_are_trained(
     template: ChatTemplate, question: str, answer: str, more: str
 ) -> None:
