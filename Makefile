@@ -18,8 +18,9 @@ demo: .venv/installed model  ## Install, pull the default model, open the chat p
 test: .venv/installed-dev model browser services check  ## Everything but the slow tests.
 	$(PYTEST) -m "not slow and not vllm"
 
-quick: .venv/installed-dev check  ## No model, browser or server: under a minute.
-	$(PYTEST) -m "not slow and not vllm and not model and not browser and not services"
+quick: .venv/installed-dev check  ## No model, browser or server, nothing lengthy: a minute.
+	$(PYTEST) -m "not slow and not vllm and not model and not browser and not services \
+	    and not lengthy"
 
 test-slow: .venv/installed-dev model browser services  ## What takes minutes.
 	$(BIN)/python -m pytest -m slow

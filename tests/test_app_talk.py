@@ -243,6 +243,7 @@ async def test_a_page_that_opens_anew_shows_what_the_store_has() -> None:
     assert again.paper.bubbles == one.paper.bubbles
 
 
+@pytest.mark.lengthy
 async def test_a_page_that_opens_in_the_middle_of_an_answer_sees_all_of_it() -> None:
     async with pages(slow_script(0.003)) as page:
         one = page()
@@ -392,6 +393,7 @@ async def test_stopping_keeps_what_has_come() -> None:
     assert one.paper.texts[-1].startswith("w0 w1")
 
 
+@pytest.mark.lengthy
 async def test_leaving_the_page_does_not_stop_the_answer() -> None:
     async with pages(slow_script(0.001)) as page:
         one = page()
@@ -417,6 +419,7 @@ async def test_a_new_chat_leaves_the_old_one_alone() -> None:
     assert one.conversation != old
 
 
+@pytest.mark.lengthy
 async def test_only_the_newest_messages_are_shown_and_older_ones_on_demand() -> None:
     async with pages() as page:
         one = page()
@@ -495,6 +498,7 @@ async def test_a_store_that_does_not_open_is_one_sentence() -> None:
     assert paper.said == paper.refused["one"] == "The database does not answer; start it."
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(
     "message",
     [None, 1, "send", [], {}, {"type": "send"}, {"type": "older", "conversation": 3}, {"id": 1}],

@@ -160,6 +160,7 @@ def test_opening_imports_nothing_heavy(command: str) -> None:
     assert result.stdout.split() == []
 
 
+@pytest.mark.lengthy
 def test_the_wheel_holds_only_chatkit(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
     subprocess.run([*build, "-w", str(tmp_path), str(ROOT)], check=True)

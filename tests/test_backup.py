@@ -133,6 +133,7 @@ async def test_what_is_written_after_a_restore_comes_after_what_was_there(
         assert (await store.nodes.tree(USER, conversation))[-1].message.content == "new"
 
 
+@pytest.mark.lengthy
 async def test_a_backup_is_one_moment_while_a_service_writes(
     database: str, elsewhere: str, tmp_path: Path
 ) -> None:
@@ -165,6 +166,7 @@ async def _go_on_writing(service: Any, conversation: str) -> None:
         await asyncio.sleep(0.05)
 
 
+@pytest.mark.lengthy
 async def test_an_answer_that_was_being_written_is_interrupted_with_its_text(
     database: str, elsewhere: str, tmp_path: Path
 ) -> None:
@@ -499,6 +501,7 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("how", SPOILED)
 async def test_a_spoiled_backup_is_refused_with_the_place(
     how: str, elsewhere: str, tmp_path: Path

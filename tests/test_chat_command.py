@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from chatkit.cli.terminal import split_blocks
 
+pytestmark = pytest.mark.lengthy
+
 COMMAND = [sys.executable, "-m", "chatkit", "chat"]
 
 

@@ -164,6 +164,7 @@ async def test_stopping_keeps_what_has_come(opened: Opener) -> None:
     assert stored == "".join(event.text for event in heard) and 0 < len(stored) < 1000
 
 
+@pytest.mark.lengthy
 async def test_another_process_follows_and_stops_an_answer(opened: Opener) -> None:
     script = Script(answer=lambda _: "word " * 400, token_seconds=0.005)
     async with opened(script) as writer, opened(script) as other:
@@ -334,6 +335,7 @@ async def test_older_messages_are_another_page(opened: Opener) -> None:
         assert said(older)[-1] == "2" and not older.more
 
 
+@pytest.mark.lengthy
 async def test_a_temporary_chat_answers_and_is_found_nowhere(opened: Opener) -> None:
     async with opened() as service:
         conversation = await service.begin("ada", temporary=True)

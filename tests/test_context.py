@@ -380,6 +380,7 @@ def test_what_was_said_before_is_not_encoded_again(
         make(template, items, 900)
 
 
+@pytest.mark.lengthy
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(asked())
 def test_no_plan_overflows_or_cuts_a_turn(template: ChatTemplate, asked: Asked) -> None:

@@ -123,6 +123,7 @@ def smollm2(default_model_home: Path) -> ChatTemplate:
         return ChatTemplate(read_tokenizer(require_pulled(find("smollm2-135m")).tokenizer))
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("version", ["v1", "v7"])
 def test_mistrals_tokenizer_splits_as_sentencepiece_does(version: str, tmp_path: Path) -> None:
     theirs = SentencePieceProcessor(model_file=str(mistral_model(version)))
@@ -139,18 +140,21 @@ def test_smollm2_never_overflows_nor_cuts_a_turn(smollm2: ChatTemplate, asked: A
     check(smollm2, asked)
 
 
+@pytest.mark.lengthy
 @many
 @given(asked(plain=True))
 def test_mistral_v1_never_overflows_nor_cuts_a_turn(mistral_1: ChatTemplate, asked: Asked) -> None:
     check(mistral_1, asked)
 
 
+@pytest.mark.lengthy
 @many
 @given(asked())
 def test_mistral_v7_never_overflows_nor_cuts_a_turn(mistral_7: ChatTemplate, asked: Asked) -> None:
     check(mistral_7, asked)
 
 
+@pytest.mark.lengthy
 @many
 @given(asked())
 def test_a_trained_unigram_never_overflows_nor_cuts_a_turn(

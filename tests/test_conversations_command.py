@@ -304,6 +304,7 @@ def test_delete_reaches_the_live_logs_in_redis(
     client.close()
 
 
+@pytest.mark.lengthy
 def test_delete_asks_on_a_terminal() -> None:
     tides, bread = filled()
     for id, answer, code in [(tides, "n", 1), (bread, "y", 0)]:
@@ -377,6 +378,7 @@ async def spoil_sealed(store: Store, table: str, column: str) -> None:
     await change(store, update(found).where(key == id).values(**values))
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(
     ("table", "column", "about"),
     [
@@ -472,6 +474,7 @@ def test_verify_names_what_does_not_hang_together(
     assert found.code == 1 and said in found.out and "broken." in found.out
 
 
+@pytest.mark.lengthy
 def test_a_known_error_is_one_sentence_and_an_exit_code() -> None:
     command = [sys.executable, "-m", "chatkit", "conversations", "show", "none"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

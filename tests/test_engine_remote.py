@@ -125,6 +125,7 @@ async def test_a_prompt_that_does_not_fit_is_refused_here(engine: Engine) -> Non
         await complete(engine, ask(engine, "x" * 3000), GREEDY)
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("kind", ["tgi", "openai"])
 async def test_closing_stops_the_writing_at_the_server(kind: str) -> None:
     slow = saying("a long story " * 300, token_seconds=0.01)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.lengthy
+
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:

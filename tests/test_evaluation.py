@@ -254,6 +254,7 @@ def test_runs_of_other_questions_or_templates_are_refused(runs: tuple[Run, Run])
 # The gate
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(
     ("wrong", "policy", "outcome"),
     [

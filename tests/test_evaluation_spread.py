@@ -11,6 +11,8 @@ import pytest
 from chatkit.evaluation.launched import take_one_device
 from chatkit.evaluation.record import ANSWERS, Run, read_run
 
+pytestmark = pytest.mark.lengthy
+
 COUNT = 24
 
 

@@ -120,11 +120,13 @@ def read(text: str) -> tuple[Portable, ...]:
     return read_conversations(io.BytesIO(text.encode("utf-8")))
 
 
+@pytest.mark.lengthy
 @given(st.lists(portables(), unique_by=lambda one: one.id, max_size=3))
 def test_what_is_read_is_what_was_written(conversations: list[Portable]) -> None:
     assert read(written(*conversations)) == tuple(conversations)
 
 
+@pytest.mark.lengthy
 @settings(max_examples=50)
 @given(portables())
 def test_writing_what_was_read_gives_the_same_file(conversation: Portable) -> None:
@@ -132,6 +134,7 @@ def test_writing_what_was_read_gives_the_same_file(conversation: Portable) -> No
     assert written(*read(file)) == file
 
 
+@pytest.mark.lengthy
 @settings(max_examples=50)
 @given(portables())
 def test_a_file_that_was_formatted_anew_is_read_the_same(conversation: Portable) -> None:

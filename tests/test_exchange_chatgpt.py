@@ -258,6 +258,7 @@ def test_every_kind_of_content_can_be_read(content: dict[str, Any], text: str) -
     assert said(content) == text
 
 
+@pytest.mark.lengthy
 def test_10000_messages_in_a_row_are_read() -> None:
     nodes = [(f"m{n}", f"m{n - 1}" if n else None, message("user", "and?")) for n in range(10_000)]
     mapping = {

@@ -273,6 +273,7 @@ def test_deep_nesting_is_refused_before_it_is_parsed(bracket: str) -> None:
     assert "more than 64 lists and objects" in refusal(text)
 
 
+@pytest.mark.lengthy
 def test_very_many_nodes_in_a_small_file_take_no_memory() -> None:
     text = '[{"mapping": [' + "{}," * 100_000 + "{}]}]"
     tracemalloc.start()

@@ -34,6 +34,7 @@ pytestmark = pytest.mark.anyio
 DAY_SECONDS = 86_400.0
 
 
+@pytest.mark.lengthy
 async def test_an_answer_goes_on_when_its_client_vanishes() -> None:
     script = slow_script(0.001)
     async with opened(script) as service:
@@ -46,6 +47,7 @@ async def test_an_answer_goes_on_when_its_client_vanishes() -> None:
         assert node.message.content == long_answer("go")
 
 
+@pytest.mark.lengthy
 async def test_an_answer_that_nobody_watches_stops_after_the_grace_time() -> None:
     async with opened(slow_script(), unwatched_seconds=0.5) as service:
         conversation = await service.begin(USER)
@@ -60,6 +62,7 @@ async def test_an_answer_that_nobody_watches_stops_after_the_grace_time() -> Non
         assert long_answer("go").startswith(node.message.content)
 
 
+@pytest.mark.lengthy
 async def test_an_answer_that_is_watched_again_in_time_goes_on() -> None:
     async with opened(slow_script(0.002), unwatched_seconds=0.6) as service:
         conversation = await service.begin(USER)
@@ -95,6 +98,7 @@ async def test_an_engine_that_fails_ends_that_answer_only(tokens: int) -> None:
         assert shown(await watched(service, conversation, again.answer)) == long_answer("go")
 
 
+@pytest.mark.lengthy
 async def test_a_failure_that_nobody_foresaw_stops_no_storing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -167,6 +171,7 @@ async def test_a_clock_that_jumped_back_for_a_while_lets_nothing_expire_early(
         assert len((await service.page(USER, conversation)).messages) == 4
 
 
+@pytest.mark.lengthy
 async def test_a_clock_that_jumps_back_makes_nothing_expire_and_nobody_dead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -196,6 +201,7 @@ async def test_an_hour_and_a_day_later_the_history_is_still_there(
         assert len((await service.page(USER, conversation)).messages) == 4
 
 
+@pytest.mark.lengthy
 @given(joins=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=12))
 @settings(max_examples=8)
 async def test_whoever_joins_anywhere_sees_exactly_what_it_lacks(

@@ -138,6 +138,7 @@ async def test_a_full_disk_refuses_a_question_whole_and_takes_it_when_there_is_r
     assert is_sound(disk)
 
 
+@pytest.mark.lengthy
 async def test_an_answer_that_meets_a_full_disk_is_whole_when_there_is_room_again(
     disk: SmallDisk,
 ) -> None:
@@ -157,6 +158,7 @@ async def test_an_answer_that_meets_a_full_disk_is_whole_when_there_is_room_agai
     assert is_sound(disk)
 
 
+@pytest.mark.lengthy
 async def test_an_answer_whose_end_finds_no_room_for_long_says_so_and_is_stored_later(
     disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,7 @@ from chatkit.chat import ChatService
 from chatkit.live.event import Event
 from chatkit.store.records import NodeRecord
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.lengthy]
 
 ANSWERS = 20
 # What a killed process may lose of what was seen.

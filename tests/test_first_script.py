@@ -26,7 +26,7 @@ from chatkit.sampling import Sampling
 from chatkit.store.records import ConversationSettings
 from chatkit.template import ChatTemplate
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.lengthy]
 
 HOUR_SECONDS = 3_600.0
 # A template like no other, to tell whose it was.

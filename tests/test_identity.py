@@ -38,6 +38,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+@pytest.mark.lengthy
 async def test_somebody_signs_in_is_known_and_signs_out(database: str) -> None:
     async with opened_store() as store:
         identity = Identity(store)
@@ -56,6 +57,7 @@ async def test_a_forged_session_is_nobody(own_home: object, token: str) -> None:
             await Identity(store).who(token)
 
 
+@pytest.mark.lengthy
 async def test_a_wrong_name_and_a_wrong_password_say_the_same(own_home: object) -> None:
     async with opened_store() as store:
         identity = Identity(store)
@@ -65,6 +67,7 @@ async def test_a_wrong_name_and_a_wrong_password_say_the_same(own_home: object) 
                 await identity.sign_in(name, password)
 
 
+@pytest.mark.lengthy
 async def test_guessing_locks_for_a_while_and_a_right_password_forgives(
     database: str, clock: Clock
 ) -> None:
@@ -90,6 +93,7 @@ def test_each_wrong_password_costs_more_up_to_a_quarter_of_an_hour() -> None:
     assert waits[-1] == LONGEST_SECONDS
 
 
+@pytest.mark.lengthy
 async def test_a_session_ends_when_it_is_not_used_and_at_last_anyway(
     database: str, clock: Clock
 ) -> None:
@@ -109,6 +113,7 @@ async def test_a_session_ends_when_it_is_not_used_and_at_last_anyway(
             await identity.who(token)
 
 
+@pytest.mark.lengthy
 async def test_sessions_are_listed_and_ended_one_by_one_or_together(database: str) -> None:
     async with opened_store() as store:
         identity = Identity(store)
@@ -127,6 +132,7 @@ async def test_sessions_are_listed_and_ended_one_by_one_or_together(database: st
         assert (await identity.who(bos)).id == bo.id
 
 
+@pytest.mark.lengthy
 async def test_a_changed_password_and_a_disabled_account_end_sessions(database: str) -> None:
     async with opened_store() as store:
         identity = Identity(store)
@@ -196,6 +202,7 @@ async def test_bad_names_and_passwords_are_refused(
             await Identity(store).add(name, "user", password)
 
 
+@pytest.mark.lengthy
 async def test_two_spellings_are_one_name(database: str) -> None:
     async with opened_store() as store:
         identity = Identity(store)
@@ -206,6 +213,7 @@ async def test_two_spellings_are_one_name(database: str) -> None:
             await identity.add("straße  ", "user", GOOD)
 
 
+@pytest.mark.lengthy
 async def test_names_passwords_and_tokens_are_nowhere_to_be_read(database: str) -> None:
     async with opened_store() as store:
         identity = Identity(store)
@@ -219,6 +227,7 @@ async def test_names_passwords_and_tokens_are_nowhere_to_be_read(database: str) 
         assert not (await verify(store)).broken
 
 
+@pytest.mark.lengthy
 async def test_an_account_goes_with_its_person(database: str) -> None:
     async with opened() as service:
         anna = await service.identity.add("anna", "user", GOOD)
@@ -233,6 +242,7 @@ async def test_an_account_goes_with_its_person(database: str) -> None:
             assert not await rows(service.store, f"SELECT * FROM {table}")
 
 
+@pytest.mark.lengthy
 async def test_what_happens_to_accounts_is_in_the_audit_log(database: str) -> None:
     async with opened_store() as store:
         identity = Identity(store)

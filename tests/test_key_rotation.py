@@ -126,6 +126,7 @@ async def test_the_old_master_key_opens_nothing_any_more(monkeypatch: pytest.Mon
             raise AssertionError("it was opened")
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_rotation_that_is_killed_leaves_everything_readable(step: str) -> None:
     _, conversation = await filled()

@@ -203,6 +203,7 @@ async def test_a_refusal_is_told_by_its_status(
         assert error.retry_after == 7
 
 
+@pytest.mark.lengthy
 async def test_a_server_that_is_not_there_yet_is_asked_again(
     upstream: Upstream, engine: Engine
 ) -> None:
@@ -213,6 +214,7 @@ async def test_a_server_that_is_not_there_yet_is_asked_again(
     assert "answered 503 (loading)" in str(error)
 
 
+@pytest.mark.lengthy
 async def test_a_server_that_is_silent(
     upstream: Upstream, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +228,7 @@ async def test_a_server_that_is_silent(
     assert "did not answer in time" in str(error)
 
 
+@pytest.mark.lengthy
 async def test_a_server_that_is_alive_and_writes_nothing(
     upstream: Upstream, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +256,7 @@ async def test_usage_that_is_missing_is_counted_here(upstream: Upstream, engine:
     assert last.usage.prompt_tokens == len(prompt.ids) and last.usage.completion_tokens == 2
 
 
+@pytest.mark.lengthy
 async def test_nobody_there(upstream: Upstream) -> None:
     gone = "tgi:http://127.0.0.1:9" if upstream.kind == "tgi" else "openai:http://127.0.0.1:9/m"
     with pytest.raises(EngineError, match="cannot be reached"):
@@ -312,6 +316,7 @@ async def test_a_certificate_that_nobody_trusts(tmp_path: Path) -> None:
                 await asyncio.to_thread(open_engine, name)
 
 
+@pytest.mark.lengthy
 def test_an_expired_certificate(tmp_path: Path) -> None:
     script = "import sys; from chatkit.engines.opening import open_engine; open_engine(sys.argv[1])"
     with lying_server({"/info": json_of(INFO)}, certificate(tmp_path, expired=True)) as lying:

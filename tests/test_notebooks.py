@@ -35,6 +35,8 @@ from chatkit.ui.notebook import (
     speeds,
 )
 
+pytestmark = pytest.mark.lengthy
+
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 

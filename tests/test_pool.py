@@ -271,6 +271,7 @@ async def test_a_full_queue_refuses_with_a_time(tmp_path: Path) -> None:
         assert pool.waiting == 0 and fakes["a"].admission.running == 0
 
 
+@pytest.mark.lengthy
 async def test_waiting_and_answering_have_an_end(tmp_path: Path) -> None:
     servers = [{"name": "a", "model": "a", "limit": 1}]
     fakes = {"a": Fake("a", reading_seconds=30)}
@@ -285,6 +286,7 @@ async def test_waiting_and_answering_have_an_end(tmp_path: Path) -> None:
         await until(lambda: fakes["a"].admission.running == 0)
 
 
+@pytest.mark.lengthy
 async def test_a_changed_file_adds_and_removes_servers_while_answers_run(tmp_path: Path) -> None:
     fakes = {"a": Fake("a" * 30, token_seconds=0.03), "b": Fake("b"), "c": Fake("c")}
     servers = [{"name": "a", "model": "a"}]
@@ -302,6 +304,7 @@ async def test_a_changed_file_adds_and_removes_servers_while_answers_run(tmp_pat
             await ScriptedEngine.health(fakes["a"])
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(
     "text",
     ["servers: [", "name: fleet", "name: fleet\nservers: [{name: x}]", "name: fleet\nserver: []"],

@@ -82,6 +82,7 @@ def open_web() -> PublicWeb:
     return PublicWeb(GuardedNetwork(lambda address: address == "127.0.0.1"), any_port=True)
 
 
+@pytest.mark.lengthy
 @pytest.mark.anyio
 async def test_a_page_says_its_title_and_a_sentence(web: str) -> None:
     (found,) = await Previews(open_web()).of(f'<p><a href="{web}/page">x</a></p>')
@@ -90,6 +91,7 @@ async def test_a_page_says_its_title_and_a_sentence(web: str) -> None:
     )
 
 
+@pytest.mark.lengthy
 @pytest.mark.anyio
 async def test_a_page_is_asked_once_a_day_and_three_of_an_answer(web: str) -> None:
     previews = Previews(open_web())
@@ -99,6 +101,7 @@ async def test_a_page_is_asked_once_a_day_and_three_of_an_answer(web: str) -> No
     assert sorted(Pages.asked) == ["/a", "/b", "/page"]
 
 
+@pytest.mark.lengthy
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["data", "endless", "private", "file", "nothing"])
 async def test_what_is_no_page_or_leads_elsewhere_gives_nothing(web: str, path: str) -> None:
@@ -107,6 +110,7 @@ async def test_what_is_no_page_or_leads_elsewhere_gives_nothing(web: str, path: 
     assert await Previews(open_web()).of(f'<a href="{web}/{path}">x</a>') == ()
 
 
+@pytest.mark.lengthy
 @pytest.mark.anyio
 async def test_of_a_huge_page_the_beginning_is_read(web: str) -> None:
     page = await open_web().head(f"{web}/huge")

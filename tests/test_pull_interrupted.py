@@ -60,6 +60,7 @@ def test_a_home_that_cannot_be_written(
         pull(entry_with(HUB))
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(
     ("options", "error"),
     [("size=100k", "DiskFull"), ("ro,size=1m", "ModelUnavailable"), ("size=900k", "")],
@@ -135,6 +136,7 @@ def test_a_new_commit_between_two_attempts_leaves_no_mixture(hub: LocalHub) -> N
     assert (folder.checkpoint / "model.safetensors").read_bytes() == b"new weights"
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("deadly", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_process_leaves_a_pull_that_goes_on(
     hub: LocalHub, deadly: signal.Signals
@@ -156,6 +158,7 @@ def test_a_stopped_process_leaves_a_pull_that_goes_on(
     assert int(again.range.removeprefix("bytes=").removesuffix("-")) >= 150_000
 
 
+@pytest.mark.lengthy
 def test_two_processes_download_once_and_the_second_says_that_it_waits(hub: LocalHub) -> None:
     gate = hub.gates["model.safetensors"] = Gate()
     first = start_pull()
@@ -172,6 +175,7 @@ def test_two_processes_download_once_and_the_second_says_that_it_waits(hub: Loca
     assert folder_of_reference().complete
 
 
+@pytest.mark.lengthy
 def test_when_the_first_process_dies_the_waiting_one_takes_over(hub: LocalHub) -> None:
     gate = hub.gates["model.safetensors"] = Gate()
     first = start_pull()
@@ -186,6 +190,7 @@ def test_when_the_first_process_dies_the_waiting_one_takes_over(hub: LocalHub) -
     assert folder_of_reference().complete
 
 
+@pytest.mark.lengthy
 def test_a_process_that_stops_waiting_does_not_disturb_the_first(hub: LocalHub) -> None:
     gate = hub.gates["model.safetensors"] = Gate()
     first = start_pull()

@@ -25,6 +25,8 @@ from chatkit.errors import (
 from chatkit.loading.folder import folder_of
 from chatkit.loading.pull import pull
 
+pytestmark = pytest.mark.lengthy
+
 pytest_plugins = ("hub_fixture",)
 
 

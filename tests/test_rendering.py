@@ -37,6 +37,7 @@ def shown(template: ChatTemplate, messages: list[Message]) -> list[tuple[int, st
 texts = st.text(max_size=12) | st.sampled_from(["<|im_end|>", "(a", "user", "  b\n", "<|im_"])
 
 
+@pytest.mark.lengthy
 @given(said=st.lists(texts, min_size=1, max_size=5))
 @settings(max_examples=200)
 def test_each_message_is_found_where_it_stands(said: list[str]) -> None:

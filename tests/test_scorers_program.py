@@ -11,6 +11,8 @@ import pytest
 from chatkit.scorers import scorer_of
 from chatkit.scorers.program import run_alone
 
+pytestmark = pytest.mark.lengthy
+
 QUESTION = 'def double(x):\n    """Give twice the number."""\n'
 TESTS = "assert double(4) == 8"
 

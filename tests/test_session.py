@@ -73,6 +73,7 @@ def test_a_reply_has_the_answer_and_what_it_took(chat: Chat) -> None:
     assert repr(reply).startswith("<Reply stop, 15 tokens")
 
 
+@pytest.mark.lengthy
 def test_the_answer_shows_itself_while_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     chat = chat_with(monkeypatch, Script(token_seconds=0.03))
     chat.send("hello")

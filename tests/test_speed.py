@@ -24,6 +24,7 @@ def test_waits_and_tokens_are_those_of_the_engine() -> None:
     assert 0 < alone.tokens_per_second <= 20 / (0.02 + 20 * 0.005)
 
 
+@pytest.mark.lengthy
 def test_more_than_the_slots_wait_for_their_turn() -> None:
     two, six = measured([2, 6])
     assert six.answers == 12

@@ -143,6 +143,7 @@ async def test_names_of_a_wrong_length_are_refused(database: str) -> None:
         assert await all_rows(service.store) == before
 
 
+@pytest.mark.lengthy
 @hypothesis_settings(
     max_examples=8,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -162,6 +163,7 @@ async def test_no_name_is_an_error_of_the_database(
         await service.delete_user(USER)
 
 
+@pytest.mark.lengthy
 @hypothesis_settings(
     max_examples=6,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

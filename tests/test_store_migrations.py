@@ -195,6 +195,7 @@ async def test_a_step_that_fails_half_way_changes_nothing(
     assert ("colours" in await asked(empty_database, tables)) == (way == "up")
 
 
+@pytest.mark.lengthy
 async def test_a_process_killed_half_way_leaves_the_old_version_and_the_next_start_finishes(
     empty_database: str, next_version: Callable[..., str]
 ) -> None:
@@ -240,6 +241,7 @@ async def test_a_version_that_is_not_known_is_refused(empty_database: str) -> No
     assert await asked(empty_database, everything) == before
 
 
+@pytest.mark.lengthy
 async def test_two_processes_that_start_at_once_both_work(empty_database: str) -> None:
     names = {name for said in run_together(OPEN, "", "") for name in said}
     async with opened_store() as store:

@@ -72,6 +72,7 @@ async def test_the_same_message_sent_by_two_at_once_is_one(store: Store) -> None
     assert len(await store.nodes.tree(USER, conversation)) == 1
 
 
+@pytest.mark.lengthy
 async def test_the_same_messages_sent_by_two_processes_at_once_are_one_each(store: Store) -> None:
     conversation = await begun(store)
     first, second = await asyncio.to_thread(run_together, SEND, conversation)
@@ -122,6 +123,7 @@ async def test_two_that_follow_the_same_message_become_siblings(store: Store) ->
     assert len(found[root]) == 6
 
 
+@pytest.mark.lengthy
 async def test_a_path_of_ten_thousand_is_read_from_its_end(store: Store) -> None:
     conversation = await begun(store)
     names = await chain(store, conversation, [str(number) for number in range(DEEP)])
@@ -131,6 +133,7 @@ async def test_a_path_of_ten_thousand_is_read_from_its_end(store: Store) -> None
     assert await store.nodes.leaf(USER, conversation, names[0]) == names[-1]
 
 
+@pytest.mark.lengthy
 async def test_a_tree_of_ten_thousand_goes_out_and_comes_in(own_home: Path) -> None:
     async with opened() as service:
         conversation = await service.begin(USER)
@@ -141,6 +144,7 @@ async def test_a_tree_of_ten_thousand_goes_out_and_comes_in(own_home: Path) -> N
         assert shape(again) == shape(portable) and len(again.nodes) == len(names)
 
 
+@pytest.mark.lengthy
 @hypothesis_settings(
     max_examples=5,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -100,6 +100,7 @@ async def postgres_plan(connection: Any, asked: Asked) -> str:
     return "\n".join(row[0] for row in rows)
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("encryption", ["on", "off"])
 async def test_no_question_reads_a_whole_table(
     database: str, monkeypatch: pytest.MonkeyPatch, encryption: str

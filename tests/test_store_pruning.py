@@ -94,6 +94,7 @@ async def test_a_restored_backup_loses_it_again(
         assert actions[-2:] == ["delete branch", "restore"]
 
 
+@pytest.mark.lengthy
 async def test_an_answer_under_way_is_stopped_and_others_go_on(database: str) -> None:
     async with opened(slow_script(0.003)) as service:
         talk = await service.begin(USER)
@@ -121,6 +122,7 @@ async def test_in_the_clear_its_words_are_found_no_more(
         assert len(await rows(store, "SELECT * FROM node_text")) == 1
 
 
+@pytest.mark.lengthy
 @given(draws=st.lists(st.integers(0, 10**6), min_size=1, max_size=12), draw=st.integers(0, 10**6))
 async def test_any_tree_loses_one_branch_and_nothing_else(draws: list[int], draw: int) -> None:
     parents = [None if draw % (n + 1) == n else draw % (n + 1) for n, draw in enumerate(draws)]

@@ -144,6 +144,7 @@ async def test_no_query_is_an_error_of_the_database(database: str) -> None:
             assert {hit.node for hit in hits} <= set(names)
 
 
+@pytest.mark.lengthy
 @hypothesis_settings(
     max_examples=6,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -64,6 +64,7 @@ async def test_what_failed_is_counted_by_its_kind(database: str) -> None:
         assert (error.kind, error.model, error.count) == ("EngineError", "scripted:", 1)
 
 
+@pytest.mark.lengthy
 async def test_a_models_speed_is_that_of_its_newest_answers(database: str) -> None:
     async with opened(slow_script(0.001)) as service:
         assert await service.speed("scripted:") is None

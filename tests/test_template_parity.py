@@ -123,6 +123,7 @@ def sentencepiece_like(
     return folder
 
 
+@pytest.mark.lengthy
 @every_conversation
 def test_a_sentencepiece_tokenizer_in_transformers(
     sentencepiece_like: Path, said: tuple[Message, ...]

@@ -138,6 +138,7 @@ def test_a_place_is_free_again_after_success_error_and_refusal() -> None:
         assert server.service.permits.taken == 0
 
 
+@pytest.mark.lengthy
 def test_a_client_that_leaves_a_stream_stops_the_writing(slow: Running) -> None:
     engine = slow.service.engine
     assert isinstance(engine, ScriptedEngine)
@@ -166,6 +167,7 @@ def test_a_client_that_only_stops_sending_is_gone_too(slow: Running) -> None:
         until(lambda: slow.service.permits.taken == 0)
 
 
+@pytest.mark.lengthy
 def test_the_asynchronous_clients_timeout_frees_the_place(slow: Running) -> None:
     async def ask() -> None:
         async for _ in AsyncClient(slow.url, timeout=1).generate_stream("x", max_new_tokens=900):
@@ -176,11 +178,13 @@ def test_the_asynchronous_clients_timeout_frees_the_place(slow: Running) -> None
     until(lambda: slow.service.permits.taken == 0)
 
 
+@pytest.mark.lengthy
 def test_the_synchronous_clients_timeout_is_for_each_gap(slow: Running) -> None:
     pieces = list(Client(slow.url, timeout=1).generate_stream("x", max_new_tokens=150))
     assert pieces[-1].details.finish_reason == "length"
 
 
+@pytest.mark.lengthy
 def test_a_silent_stream_says_that_it_is_alive() -> None:
     engine = saying("ab", reading_seconds=0.8)
     with wire_server(engine, keep_alive_seconds=0.2) as server:
@@ -190,6 +194,7 @@ def test_a_silent_stream_says_that_it_is_alive() -> None:
     assert pieces[-1].generated_text == "ab"
 
 
+@pytest.mark.lengthy
 def test_a_head_that_comes_slowly_is_cut_off() -> None:
     with wire_server(patience_seconds=0.5) as server:
         with server.connect() as connection:
@@ -198,6 +203,7 @@ def test_a_head_that_comes_slowly_is_cut_off() -> None:
         assert server.still_answers()
 
 
+@pytest.mark.lengthy
 def test_a_connection_that_says_nothing_is_cut_off() -> None:
     with wire_server(patience_seconds=0.5) as server:
         with server.connect() as connection:
@@ -205,6 +211,7 @@ def test_a_connection_that_says_nothing_is_cut_off() -> None:
         assert server.still_answers()
 
 
+@pytest.mark.lengthy
 def test_a_body_that_comes_slowly_is_cut_off() -> None:
     with wire_server(patience_seconds=0.5) as server:
         with server.connect() as connection:
@@ -222,6 +229,7 @@ def test_a_client_that_leaves_in_its_own_request_harms_nobody(slow: Running) -> 
     assert slow.get("/health").status_code == 200
 
 
+@pytest.mark.lengthy
 def test_a_thousand_requests_too_many_are_all_refused() -> None:
     many, results = 1000, []
     engine = saying(LONG, token_seconds=0.01)

@@ -260,6 +260,7 @@ def test_streams_are_not_held_back_by_anyone(server: Running) -> None:
     assert "content-length" not in headers
 
 
+@pytest.mark.lengthy
 def test_the_first_token_arrives_before_the_second_is_written() -> None:
     engine = saying("abc", token_seconds=0.5)
     with wire_server(engine) as server, server.connect() as connection:

@@ -202,6 +202,7 @@ class Process:
         self.process.communicate()
 
 
+@pytest.mark.lengthy
 def test_a_server_that_is_told_to_end_lets_streams_finish_and_takes_no_more() -> None:
     with Process("--model", "scripted:", CHATKIT_SERVE_API_KEY=KEY) as served:
         url = served.url()
@@ -228,6 +229,7 @@ def _refused(url: str) -> bool:
     return False
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
@@ -248,6 +250,7 @@ def test_a_wrong_start_is_one_sentence(
         assert sentence in said and "Traceback" not in said
 
 
+@pytest.mark.lengthy
 def test_help_is_quick_and_shows_examples() -> None:
     script = (
         "import sys, serve.__main__; heavy = {'torch', 'transformers', 'fastapi', 'uvicorn', "
