@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from chatkit.engines.huge_pages import gathered_into_huge_pages, huge_pages_available
 from chatkit.errors import ModelFileError
-from chatkit.hardware import available_memory, core_count
+from chatkit.hardware import available_memory, core_count, probe
 from chatkit.loading.llamacpp_library import import_xllamacpp
 
 if TYPE_CHECKING:
@@ -142,6 +142,8 @@ def start_llamacpp(
     parameters.n_ubatch = BATCH_TOKENS
     # That cache knows a state by its tokens alone, not by the adapter that read them.
     parameters.cache_ram_mib = 0 if adapters else IDLE_CACHE_MIB
+    # To divide a model between a card and main memory it reads the file one more time.
+    parameters.fit_params = probe().kind != "cpu"
     parameters.port = 0
     parameters.ui = False
     parameters.api_keys = [secrets.token_hex()]

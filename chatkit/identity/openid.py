@@ -4,12 +4,13 @@ import base64
 import hashlib
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-import httpx
-
 from chatkit.errors import InputError, NotSignedIn
+
+if TYPE_CHECKING:
+    import httpx
 
 SCOPE = "openid email profile"
 SECONDS = 15.0
@@ -59,7 +60,7 @@ class OpenId:
     """
 
     def __init__(
-        self, issuer: str, client_id: str, client_secret: str, http: httpx.AsyncClient
+        self, issuer: str, client_id: str, client_secret: str, http: "httpx.AsyncClient"
     ) -> None:
         self._issuer = issuer.rstrip("/")
         self._client_id = client_id
@@ -148,6 +149,8 @@ class OpenId:
         return self._facts
 
     async def _ask(self, method: str, url: str, **sent: Any) -> dict[str, Any]:
+        import httpx
+
         try:
             answer = await self._http.request(method, url, timeout=SECONDS, **sent)
             answer.raise_for_status()

@@ -7,7 +7,6 @@ from time import gmtime, strftime
 from typing import cast
 from urllib.parse import urlencode, urlsplit
 
-import httpx
 from bokeh.server.tornado import BokehTornado
 from tornado.web import HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler
@@ -268,6 +267,9 @@ async def _identity() -> Identity:
 def _open_id() -> OpenId:
     loop = asyncio.get_running_loop()
     if loop not in _opened:
+        # Takes 5 MB, which only this way of signing in needs.
+        import httpx
+
         now = settings()
         _opened[loop] = OpenId(
             now.openid_issuer, now.openid_client_id, now.openid_client_secret, httpx.AsyncClient()
