@@ -216,6 +216,23 @@ def test_a_link_before_everything_leads_to_the_message(echo_app: App, visit: Vis
     expect(visitor.field).to_be_focused()
 
 
+def test_a_menu_is_seen_whole_in_a_low_window(echo_app: App, visit: Visit) -> None:
+    page = talked(visit(echo_app, stranger=True), "tides", "bread").page
+    page.set_viewport_size({"width": 1000, "height": 520})
+    for place in (0, 1):
+        page.locator(".entry").nth(place).locator(".more").click()
+        for item in page.get_by_role("menuitem").all():
+            # What is cut off is not what a press in its place would meet.
+            assert item.evaluate(
+                """item => {
+                    const at = item.getBoundingClientRect()
+                    const [x, y] = [at.x + at.width / 2, at.y + at.height / 2]
+                    return item.getRootNode().elementFromPoint(x, y) === item
+                }"""
+            )
+        page.keyboard.press("Escape")
+
+
 def test_conversations_are_put_into_folders(echo_app: App, visit: Visit) -> None:
     visitor = talked(visit(echo_app, stranger=True), "tides", "bread", "moons")
     page = visitor.page

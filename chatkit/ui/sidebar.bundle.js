@@ -46,17 +46,28 @@ function menu(label, entries) {
     list.hidden = false
     opener.setAttribute("aria-expanded", "true")
     document.addEventListener("pointerdown", elsewhere, true)
-    const room = window.innerHeight - opener.getBoundingClientRect().bottom
-    list.classList.toggle("upwards", room < list.offsetHeight + 16)
+    box.closest(".list").addEventListener("scroll", scrolled, {once: true})
+    place()
     items[0].focus()
   }
+  // Above everything: the list of conversations would cut it off.
+  const place = () => {
+    list.showPopover()
+    const [at, size] = [opener, list].map(one => one.getBoundingClientRect())
+    const below = at.bottom + size.height + 8 <= window.innerHeight
+    list.style.left = `${Math.max(8, at.right - size.width)}px`
+    list.style.top = `${below ? at.bottom : Math.max(8, at.top - size.height)}px`
+  }
+  const scrolled = () => close(false)
   const close = (back = true) => {
+    if (!list.hidden) { list.hidePopover() }
     list.hidden = true
     opener.setAttribute("aria-expanded", "false")
     document.removeEventListener("pointerdown", elsewhere, true)
     if (back) { opener.focus() }
   }
   list.hidden = true
+  list.popover = "manual"
   list.setAttribute("role", "menu")
   list.setAttribute("aria-label", label)
   opener.setAttribute("aria-haspopup", "menu")
