@@ -122,38 +122,25 @@ def start_llamacpp(
         slots: how many requests run at once.
         adapters: GGUF files of adapters, by their names.
         options: what it does beside what it must.
-        shared: whether several conversations at once are usual; one alone gets an attention that
-            is faster for it.
+        shared: whether several conversations at once are usual; one alone gets, on a CPU, an
+            attention that is faster for it.
 
     Raises:
         ModelFileError: llama.cpp cannot load a file.
     """
     CommonParams, Server = import_xllamacpp()
-    parameters = CommonParams()
+    files, parameters = dict(adapters or {}), CommonParams()
     parameters.model.path = str(gguf)
     parameters.n_ctx = context
     parameters.n_parallel = slots
     parameters.kv_unified = True
-    # Writing leaves one core to the page and the rest of the machine; threads that must wait for
-    # a busy core cost more than they give. Reading a prompt takes all cores.
-    parameters.cpuparams.n_threads = max(1, core_count() - 1)
-    parameters.cpuparams_batch.n_threads = core_count()
     parameters.n_batch = BATCH_TOKENS
     parameters.n_ubatch = BATCH_TOKENS
     # That cache knows a state by its tokens alone, not by the adapter that read them.
-    parameters.cache_ram_mib = 0 if adapters else IDLE_CACHE_MIB
-    # To divide a model between a card and main memory it reads the file one more time.
-    parameters.fit_params = probe().kind != "cpu"
-    parameters.port = 0
-    parameters.ui = False
-    parameters.api_keys = [secrets.token_hex()]
-    parameters.verbosity = -1
-    options = options or EmbeddedOptions()
-    _set_options(parameters, options)
-    # A cache of 8 bits can be read by flash attention only.
-    if not shared and options.kv_cache == "f16":
-        _set_plain_attention(parameters)
-    files = dict(adapters or {})
+    parameters.cache_ram_mib = 0 if files else IDLE_CACHE_MIB
+    _shut(parameters)
+    _set_hardware(parameters)
+    _set_options(parameters, options or EmbeddedOptions(), shared)
     if files:
         from xllamacpp import CommonAdapterLoraInfo
 
@@ -184,13 +171,36 @@ def _start(Server: "type[Server]", parameters: Any, gguf: Path) -> "Server":
         return Server(parameters)
 
 
-def _set_options(parameters: Any, options: EmbeddedOptions) -> None:
+def _shut(parameters: Any) -> None:
+    parameters.port = 0
+    parameters.ui = False
+    parameters.api_keys = [secrets.token_hex()]
+    parameters.verbosity = -1
+
+
+def _set_hardware(parameters: Any) -> None:
+    # Writing leaves one core to the page and the rest of the machine; threads that must wait for
+    # a busy core cost more than they give. Reading a prompt takes all cores.
+    parameters.cpuparams.n_threads = max(1, core_count() - 1)
+    parameters.cpuparams_batch.n_threads = core_count()
+    # To divide a model between a card and main memory it reads the file one more time.
+    parameters.fit_params = _has_card()
+
+
+def _has_card() -> bool:
+    return probe().kind != "cpu"
+
+
+def _set_options(parameters: Any, options: EmbeddedOptions, shared: bool) -> None:
     from xllamacpp import common_speculative_type, ggml_type
 
     if options.speculate:
         parameters.speculative.types = [common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_MOD]
     if options.kv_cache == "q8_0":
         parameters.cache_type_k = parameters.cache_type_v = ggml_type.GGML_TYPE_Q8_0
+    # Plain attention was measured on CPUs only, and a cache of 8 bits needs flash attention.
+    elif not shared and not _has_card():
+        _set_plain_attention(parameters)
 
 
 def _set_plain_attention(parameters: Any) -> None:
