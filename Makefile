@@ -4,10 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PORT ?= 5006
-# A file's tests stay together: what they start, they share. Files go by name: most of the long ones
-# come early then, and no core waits at the end.
-PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile \
-    --no-loadscope-reorder
+# A file's tests stay together: what they start, they share.
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 .PHONY: demo test quick check bench test-slow test-vllm model browser services clean
 

@@ -1,7 +1,7 @@
 """What the chat page's server holds after a visitor has been answered.
 
-As on a user's machine: without what only the development parts bring, and with a database that is
-there already.
+As on a user's machine: without chardet, which only the development parts bring, and with a
+database that is there already.
 """
 
 import os
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import psutil
 
@@ -33,8 +34,8 @@ def run() -> Iterator[str]:
             (home / "models").mkdir()
             (home / "models" / name).symlink_to(settings().models / name)
             _make_database(home)
-            _hide_chardet(home)
-            with running_app(home / "log", home) as app:
+            hidden = patch.dict(os.environ, PYTHONPATH=_without_chardet(home))
+            with hidden, running_app(home / "log", home) as app:
                 Visitor(browser.new_page(), app).ask("What is a tide?")
                 resident = psutil.Process(app.process.pid).memory_info().rss / 1e6
         yield f"{name}: {resident:.0f} MB resident (target {target})"
@@ -46,9 +47,9 @@ def _make_database(home: Path) -> None:
     subprocess.run(command, env=environment, check=True, capture_output=True)
 
 
-def _hide_chardet(home: Path) -> None:
+def _without_chardet(home: Path) -> str:
     # The evaluation's parts bring it, and `requests` then takes it, with its 13 MB of tables.
     hiding = home / "hiding"
     hiding.mkdir()
     (hiding / "chardet.py").write_text("raise ImportError\n")
-    os.environ["PYTHONPATH"] = str(hiding)
+    return str(hiding)

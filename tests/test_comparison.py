@@ -12,9 +12,11 @@ import chatkit
 from chatkit import Comparison
 from chatkit.comparison.differing import marked_differences
 from chatkit.comparison.result import Reply
+from chatkit.engines.opening import ALONE
 from chatkit.errors import InputError
 from chatkit.messages import user
 from chatkit.models import shared_models
+from chatkit.sampling import Sampling
 
 PY, CLASS = 'data-language="py"', 'class="language-py"'
 MODELS = ["scripted:", "scripted:other"]
@@ -34,7 +36,8 @@ def test_every_model_answers_every_prompt(compared: Comparison) -> None:
 
 
 def test_a_model_that_the_notebook_has_loaded_is_not_loaded_again() -> None:
-    chatkit.load("scripted:once")
+    loaded = chatkit.load("scripted:once")
+    assert loaded.options(Sampling()).load == ALONE
     chatkit.compare(["scripted:once"], ["hi"])
     assert shared_models().names.count("scripted:once") == 1
 

@@ -4,10 +4,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from xllamacpp import CommonParams, llama_flash_attn_type
 
 from chatkit.engine import complete
+from chatkit.engines import llamacpp_server
 from chatkit.engines.llamacpp import LlamaCppEngine
-from chatkit.engines.llamacpp_server import EmbeddedOptions
+from chatkit.engines.llamacpp_server import CacheType, EmbeddedOptions, start_llamacpp
 from chatkit.engines.opening import ALONE, LoadOptions, open_engine
 from chatkit.errors import Unsupported
 from chatkit.messages import assistant, user
@@ -49,6 +51,36 @@ async def test_an_engine_for_one_conversation_says_the_same(
     text, _ = await complete(alone, prompt, GREEDY)
     assert text == (await complete(llamacpp, prompt, GREEDY))[0]
     await alone.close()
+
+
+@pytest.mark.parametrize(
+    ("shared", "on_card", "kv_cache", "plain"),
+    [
+        (False, False, "f16", True),
+        (True, False, "f16", False),
+        (False, True, "f16", False),
+        (False, False, "q8_0", False),
+    ],
+)
+def test_only_one_conversation_on_a_cpu_takes_plain_attention(
+    shared: bool,
+    on_card: bool,
+    kv_cache: CacheType,
+    plain: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[CommonParams] = []
+    monkeypatch.setattr(llamacpp_server, "has_card", lambda: on_card)
+    monkeypatch.setattr(
+        llamacpp_server, "import_xllamacpp", lambda: (CommonParams, lambda it: told.append(it))
+    )
+    (tmp_path / "model.gguf").touch()
+    options = EmbeddedOptions(kv_cache=kv_cache)
+    start_llamacpp(tmp_path / "model.gguf", 512, options=options, shared=shared)
+    off = llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    assert (told[0].flash_attn_type == off) is plain
+    assert told[0].fit_params is on_card
 
 
 async def test_it_may_have_a_cache_of_8_bits_too(model_home: Path) -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from chatkit.engines.huge_pages import gathered_into_huge_pages, huge_pages_available
 from chatkit.errors import ModelFileError
-from chatkit.hardware import available_memory, core_count, probe
-from chatkit.loading.llamacpp_library import import_xllamacpp
+from chatkit.hardware import available_memory, core_count
+from chatkit.loading.llamacpp_library import has_card, import_xllamacpp
 
 if TYPE_CHECKING:
     from xllamacpp import Server
@@ -139,8 +139,11 @@ def start_llamacpp(
     # That cache knows a state by its tokens alone, not by the adapter that read them.
     parameters.cache_ram_mib = 0 if files else IDLE_CACHE_MIB
     _shut(parameters)
-    _set_hardware(parameters)
-    _set_options(parameters, options or EmbeddedOptions(), shared)
+    _set_threads(parameters)
+    # To divide a model between a card and main memory it reads the file one more time.
+    parameters.fit_params = on_card = has_card()
+    # Plain attention was measured on CPUs only.
+    _set_options(parameters, options or EmbeddedOptions(), plain=not shared and not on_card)
     if files:
         from xllamacpp import CommonAdapterLoraInfo
 
@@ -178,28 +181,22 @@ def _shut(parameters: Any) -> None:
     parameters.verbosity = -1
 
 
-def _set_hardware(parameters: Any) -> None:
+def _set_threads(parameters: Any) -> None:
     # Writing leaves one core to the page and the rest of the machine; threads that must wait for
     # a busy core cost more than they give. Reading a prompt takes all cores.
     parameters.cpuparams.n_threads = max(1, core_count() - 1)
     parameters.cpuparams_batch.n_threads = core_count()
-    # To divide a model between a card and main memory it reads the file one more time.
-    parameters.fit_params = _has_card()
 
 
-def _has_card() -> bool:
-    return probe().kind != "cpu"
-
-
-def _set_options(parameters: Any, options: EmbeddedOptions, shared: bool) -> None:
+def _set_options(parameters: Any, options: EmbeddedOptions, plain: bool) -> None:
     from xllamacpp import common_speculative_type, ggml_type
 
     if options.speculate:
         parameters.speculative.types = [common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_MOD]
     if options.kv_cache == "q8_0":
         parameters.cache_type_k = parameters.cache_type_v = ggml_type.GGML_TYPE_Q8_0
-    # Plain attention was measured on CPUs only, and a cache of 8 bits needs flash attention.
-    elif not shared and not _has_card():
+    # A cache of 8 bits needs flash attention.
+    elif plain:
         _set_plain_attention(parameters)
 
 

@@ -45,6 +45,14 @@ def import_xllamacpp() -> "tuple[type[CommonParams], type[Server]]":
     return CommonParams, Server
 
 
+def has_card() -> bool:
+    """Say whether llama.cpp, as it was built, finds anything but CPUs to compute on."""
+    from xllamacpp import get_device_info, ggml_backend_dev_type
+
+    cpu = ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
+    return any(device["type"] != cpu for device in get_device_info())
+
+
 class LlamaCppTokenizer:
     """llama.cpp's own tokenizer, the reference for the ones that chatkit builds."""
 
