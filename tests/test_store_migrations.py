@@ -122,6 +122,22 @@ def differences(connection: Connection) -> list[Any]:
     return [change for change in found if "node_text" not in change]
 
 
+def form(connection: Connection) -> dict[str, Any]:
+    """Give the columns and keys of each table in SQLite, and the texts of indexes and triggers."""
+    inspector = inspect(connection)
+    found: dict[str, Any] = {}
+    for name in inspector.get_table_names():
+        columns = [{**one, "type": str(one["type"])} for one in inspector.get_columns(name)]
+        keys = sorted(map(str, inspector.get_foreign_keys(name)))
+        once = sorted(map(str, inspector.get_unique_constraints(name)))
+        found[name] = (columns, inspector.get_pk_constraint(name), keys, once)
+    written = (
+        "SELECT name, sql FROM sqlite_master "
+        "WHERE type IN ('trigger', 'index') OR sql LIKE '%VIRTUAL%'"
+    )
+    return found | dict(connection.execute(sql(written)).all())
+
+
 async def filled() -> dict[str, list[tuple[Any, ...]]]:
     """Fill a store with some of everything, and give all its rows."""
     async with opened_store() as store:
@@ -136,6 +152,19 @@ async def filled() -> dict[str, list[tuple[Any, ...]]]:
 async def test_an_upgrade_from_nothing_is_what_the_schema_says(empty_database: str) -> None:
     await with_database(empty_database, migrate.upgrade)
     assert await asked(empty_database, differences) == []
+
+
+async def test_a_database_in_memory_is_what_an_upgrade_makes() -> None:
+    async def made(make: Callable[[Database], Any]) -> dict[str, Any]:
+        async def prepared(database: Database) -> dict[str, Any]:
+            await make(database)
+            return await database.read(lambda it: it.run_sync(form))
+
+        return await with_database("sqlite://", prepared)
+
+    upgraded = await made(migrate.upgrade)
+    expected = {name: it for name, it in upgraded.items() if "alembic" not in name}
+    assert await made(migrate.make_in_memory) == expected
 
 
 async def test_the_way_back_leaves_an_empty_database(empty_database: str) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from chatkit.errors import DatabaseVersion
 from chatkit.store.database import Database
+from chatkit.store.schema import SQLITE_AUDIT, SQLITE_SEARCH, metadata, node_text
 from chatkit.store.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -28,6 +29,18 @@ async def ready(database: Database) -> None:
     found = await version(database)
     if found != NEWEST:
         await upgrade(database)
+
+
+async def make_in_memory(database: Database) -> None:
+    """Give an empty database in memory this program's form at once: no step has to be kept."""
+
+    async def make(connection: Transaction) -> None:
+        tables = [table for table in metadata.sorted_tables if table is not node_text]
+        await connection.run_sync(metadata.create_all, tables)
+        for statement in (*SQLITE_SEARCH, *SQLITE_AUDIT):
+            await connection.execute(text(statement))
+
+    await database.write(make)
 
 
 async def version(database: Database) -> str | None:

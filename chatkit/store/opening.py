@@ -1,5 +1,6 @@
 """Opens a store: its database, its keys, and everything that reads and writes them."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from chatkit.store.database import Database
 from chatkit.store.erasure import Erasure
 from chatkit.store.keys import Keys
 from chatkit.store.master_key import MasterKey
-from chatkit.store.migrate import ready
+from chatkit.store.migrate import make_in_memory, ready
 from chatkit.store.nodes import Nodes
 from chatkit.store.opinions import Opinions
 from chatkit.store.pruning import Pruning
@@ -73,7 +74,7 @@ async def open_store(settings: Settings) -> Store:
         DatabaseVersion: a newer program made it.
         KeyUnavailable: the master key is missing or another one.
     """
-    return await _open(Database(settings.database), open_keys(settings))
+    return await _open(Database(settings.database), open_keys(settings), ready)
 
 
 def open_keys(settings: Settings) -> Keys:
@@ -85,12 +86,14 @@ def open_keys(settings: Settings) -> Keys:
 async def open_temporary_store() -> Store:
     """Open a store in memory, for conversations that leave no trace."""
     keys = Keys(Database("sqlite://"), MasterKey(new_key().hex(), Path()), encrypted=False)
-    return await _open(Database("sqlite://"), keys)
+    return await _open(Database("sqlite://"), keys, make_in_memory)
 
 
-async def _open(database: Database, keys: Keys) -> Store:
+async def _open(
+    database: Database, keys: Keys, prepare: Callable[[Database], Awaitable[None]]
+) -> Store:
     try:
-        await ready(database)
+        await prepare(database)
         await keys.open()
         store = _store(database, keys)
         await store.erasure.replay()

@@ -204,6 +204,18 @@ node_text = Table(
     Column("text", Text, nullable=False),
 )
 
+# What SQLite has beside the tables; a test compares it with what the migrations make.
+SQLITE_SEARCH = (
+    "CREATE VIRTUAL TABLE node_text USING fts5(text, tokenize = 'unicode61')",
+    "CREATE TRIGGER node_text_follows AFTER DELETE ON nodes "
+    "BEGIN DELETE FROM node_text WHERE rowid = old.number; END",
+)
+SQLITE_AUDIT = tuple(
+    f"CREATE TRIGGER audit_refuses_{change.lower()} BEFORE {change} ON audit "
+    "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
+    for change in ("UPDATE", "DELETE")
+)
+
 key_metadata = MetaData()
 
 key_facts = Table(
