@@ -110,6 +110,20 @@ HEAVY = (
     "redis",
 )
 
+# What only PostgreSQL needs, and what only a database that changes its form needs.
+NOT_FOR_SQLITE = ("asyncpg", "alembic", "sqlalchemy.orm", "sqlalchemy.dialects.postgresql")
+OPEN_STORES = """
+import asyncio
+from chatkit.settings import settings
+from chatkit.store.opening import open_store, open_temporary_store
+
+async def work():
+    for store in (await open_store(settings()), await open_temporary_store()):
+        await store.close()
+
+asyncio.run(work())
+"""
+
 
 def modules() -> list[Path]:
     return [
@@ -153,11 +167,21 @@ def test_every_public_name_is_there() -> None:
 
 @pytest.mark.parametrize("command", ["import chatkit", "import chatkit.cli.main"])
 def test_opening_imports_nothing_heavy(command: str) -> None:
-    script = f"{command}; import sys; print(*sorted(set(sys.modules) & set({HEAVY!r})))"
+    assert loaded_by(command, HEAVY) == []
+
+
+def test_a_store_on_sqlite_imports_nothing_of_postgresql_and_no_migrations(own_home: Path) -> None:
+    subprocess.run([sys.executable, "-m", "chatkit", "db", "upgrade"], check=True)
+    assert loaded_by(OPEN_STORES, NOT_FOR_SQLITE) == []
+
+
+def loaded_by(program: str, watched: tuple[str, ...]) -> list[str]:
+    """Run a program on its own, and name what it loaded of the modules that are watched."""
+    script = f"{program}\nimport sys; print(*sorted(set(sys.modules) & set({watched!r})))"
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert result.stdout.split() == []
+    return result.stdout.split()
 
 
 @pytest.mark.lengthy

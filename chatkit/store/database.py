@@ -4,19 +4,21 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Insert, Table
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from chatkit.errors import DiskFull, InputError, StoreUnavailable
-from chatkit.store.postgres import Postgres
 from chatkit.store.sqlite import Sqlite
 from chatkit.store.transaction import Durability, Operation
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    from chatkit.store.postgres import Postgres
 
 Result = TypeVar("Result")
 
@@ -36,7 +38,7 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self._backend: Sqlite | Postgres = _backend(url)
+        self._backend = _backend(url)
         self.is_sqlite = isinstance(self._backend, Sqlite)
         self.name = self._backend.name
 
@@ -67,11 +69,11 @@ class Database:
 
     def insert_new(self, table: Table) -> Insert:
         """Insert rows, and pass over those whose names are there already."""
-        return _insert(table, self.is_sqlite).on_conflict_do_nothing()
+        return self._backend.insert(table).on_conflict_do_nothing()
 
     def put(self, table: Table) -> Insert:
         """Insert a whole row, or set it where its primary key is there already."""
-        return _put(table, self.is_sqlite)
+        return _put(table, self._backend.insert)
 
     async def forget_remnants(self) -> None:
         """Leave nothing of deleted rows in SQLite's files; PostgreSQL does so in its own time."""
@@ -115,20 +117,16 @@ class Database:
         return error
 
 
-def _insert(table: Table, is_sqlite: bool) -> "sqlite_dialect.Insert | postgresql.Insert":
-    return sqlite_dialect.insert(table) if is_sqlite else postgresql.insert(table)
-
-
 @cache
-def _put(table: Table, is_sqlite: bool) -> Insert:
+def _put(table: Table, insert: "Callable[[Table], sqlite.Insert | postgresql.Insert]") -> Insert:
     keys = [column.name for column in table.primary_key]
-    new = _insert(table, is_sqlite)
+    new = insert(table)
     names = [column.name for column in table.columns]
     rest = {name: new.excluded[name] for name in names if name not in keys}
     return new.on_conflict_do_update(index_elements=keys, set_=rest)
 
 
-def _backend(text: str) -> Sqlite | Postgres:
+def _backend(text: str) -> "Sqlite | Postgres":
     try:
         url = make_url(text)
         kind = url.get_backend_name()
@@ -138,6 +136,9 @@ def _backend(text: str) -> Sqlite | Postgres:
         named = url.database and url.database != ":memory:"
         return Sqlite(Path(str(url.database)) if named else None)
     if kind == "postgresql":
+        # Only then: it brings SQLAlchemy's asynchronous half, 10 MB.
+        from chatkit.store.postgres import Postgres
+
         return Postgres(url)
     raise InputError(
         "The database address is neither sqlite:///FILE nor postgresql://USER@HOST/NAME; "

@@ -3,6 +3,7 @@
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -20,6 +21,8 @@ class Postgres:
     Args:
         url: `postgresql://USER@HOST/NAME`.
     """
+
+    insert = staticmethod(insert)
 
     def __init__(self, url: URL) -> None:
         self.name = url.render_as_string(hide_password=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import create_engine, event
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
@@ -36,6 +37,8 @@ class Sqlite:
     Raises:
         StoreUnavailable: the folder cannot be made.
     """
+
+    insert = staticmethod(insert)
 
     def __init__(self, file: Path | None) -> None:
         self.name = str(file) if file else "in memory"
