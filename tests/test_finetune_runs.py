@@ -98,6 +98,16 @@ def test_a_run_leaves_an_adapter_that_opens_and_says_where_it_comes_from(
     assert read_adapter(output).base == str(tiny)
 
 
+@pytest.mark.parametrize(("every", "measured"), [(2, [0, 2, 4]), (3, [0, 3, 4])])
+def test_what_is_held_out_is_measured_at_the_beginning_at_the_end_and_never_twice(
+    tiny: Path, rows: Path, tmp_path: Path, every: int, measured: list[int]
+) -> None:
+    made = recipe(rows, tmp_path / "out", base=str(tiny), train__steps=4, measure__every=every)
+    run(made, say=silent)
+    lines = map(json.loads, (tmp_path / "out" / "metrics.jsonl").read_text().splitlines())
+    assert [line["step"] for line in lines if "eval_loss" in line] == measured
+
+
 def test_an_adapter_is_refused_under_another_template_or_base(
     tiny: Path, rows: Path, tmp_path: Path
 ) -> None:

@@ -213,7 +213,8 @@ class _Run:
         if heard:
             self._say(f"Stopped by {heard}; go on with --resume.")
             return Result(self._output.folder, {}, heard)
-        trainer.evaluate()
+        if not _is_measured(trainer):
+            trainer.evaluate()
         if not trainer.is_world_process_zero():
             return Result(self._output.folder, {})
         self._output.save(
@@ -254,6 +255,14 @@ class _Run:
         files, _ = gather(other, self._template, self._output.data / "unrelated")
         table = read_table(files.train)
         return table.select(range(min(len(table), recipe.measure.rows)))
+
+
+def _is_measured(trainer: "Trainer") -> bool:
+    """Tell whether held-out rows were measured with the weights that training ended with."""
+    if trainer.args.load_best_model_at_end:
+        return False
+    last = [line for line in trainer.state.log_history if line["step"] == trainer.state.global_step]
+    return any(name.startswith("eval_") for line in last for name in line)
 
 
 def _last_figures(figures: list[dict[str, Any]]) -> dict[str, Any]:
