@@ -32,8 +32,8 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a task of choices, one of whole texts and one of writing, with local data."""
     folder, draw = tmp_path_factory.mktemp("tasks"), random.Random(0)
     rows = []
-    for n in range(12):
-        name, right = NAMES[n % 6], draw.randrange(4)
+    for n in range(6):
+        name, right = NAMES[n], draw.randrange(4)
         said = f"{name} is {PLACES[right]}, and it is day {n}."
         rows.append({"q": f"{said} Where is {name}?", "choices": PLACES, "gold": right})
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -74,7 +74,7 @@ def theirs(tasks: Path, name: str) -> dict[str, Any]:
         tasks=[name],
         batch_size=4,
         device="cpu",
-        task_manager=TaskManager(include_path=str(tasks)),
+        task_manager=TaskManager(include_path=str(tasks), include_defaults=False),
         bootstrap_iters=0,
     )
     assert found is not None
@@ -101,9 +101,9 @@ def test_a_server_that_tells_likelihoods_gives_the_same_numbers(
 ) -> None:
     with wire_server(transformers) as server:
         engine = open_engine(f"tgi:{server.url}#smollm2-135m@transformers")
-        there = run_tasks(engine, ["places"], include=tasks, limit=4)
+        there = run_tasks(engine, ["places"], include=tasks, limit=2)
         wait_for(engine.close())
-    here = run_tasks(transformers, ["places"], include=tasks, limit=4)
+    here = run_tasks(transformers, ["places"], include=tasks, limit=2)
     for mine, other in zip(there["samples"]["places"], here["samples"]["places"], strict=True):
         told, wanted = ([one[0] for one in each["resps"]] for each in (mine, other))
         assert [float(one[0]) for one in told] == pytest.approx(

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
@@ -22,6 +22,9 @@ from chatkit.errors import InputError, Unsupported
 from chatkit.messages import as_messages
 from chatkit.prompt import Prompt, raw_prompt
 from chatkit.sampling import Sampling
+
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
 
 _ANSWER_TOKENS, _STREAMS = 256, 8
 
@@ -196,9 +199,8 @@ def run_tasks(
     import difflib
 
     from lm_eval import simple_evaluate
-    from lm_eval.tasks import TaskManager
 
-    manager = TaskManager(include_path=str(include) if include else None)
+    manager = _task_manager(tasks, include)
     for name in tasks:
         if name not in manager.all_tasks:
             near = difflib.get_close_matches(name, manager.all_tasks, n=1)
@@ -215,3 +217,15 @@ def run_tasks(
     )
     results: dict[str, Any] = json.loads(json.dumps(found, default=str))
     return results
+
+
+def _task_manager(tasks: Sequence[str], include: Path | None) -> "TaskManager":
+    from lm_eval.tasks import TaskManager
+
+    if include is None:
+        return TaskManager()
+    # To list its own thousands of tasks takes lm-eval several seconds.
+    own = TaskManager(include_path=str(include), include_defaults=False)
+    if set(tasks) <= set(own.all_subtasks):
+        return own
+    return TaskManager(include_path=str(include))
