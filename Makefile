@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PORT ?= 5006
+# The tests start hundreds of processes; none compiles anew what another one has compiled.
+unexport PYTHONDONTWRITEBYTECODE
 # A file's tests stay together: what they start, they share.
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
