@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,18 @@ Opened = TypeVar("Opened", LlamaCppEngine, TransformersEngine)
 # How long an example takes is the machine's affair.
 hypothesis.settings.register_profile("chatkit", deadline=None)
 hypothesis.settings.load_profile("chatkit")
+
+
+MARKS_OF_A_FILE = re.compile(r"^pytestmark = (\[.*?^\]|.*?$)", re.MULTILINE | re.DOTALL)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import a file whose every test is left out (`-m "not model"`)."""
+    left_out = re.findall(r"\bnot (\w+)", config.option.markexpr)
+    if collection_path.suffix != ".py" or not left_out:
+        return None
+    marks = " ".join(MARKS_OF_A_FILE.findall(collection_path.read_text("utf-8")))
+    return any(re.search(rf"\bmark\.{name}\b", marks) for name in left_out) or None
 
 
 def pytest_collection_finish() -> None:
