@@ -170,6 +170,7 @@ def test_opening_imports_nothing_heavy(command: str) -> None:
     assert loaded_by(command, HEAVY) == []
 
 
+@pytest.mark.lengthy
 def test_a_store_on_sqlite_imports_nothing_of_postgresql_and_no_migrations(own_home: Path) -> None:
     subprocess.run([sys.executable, "-m", "chatkit", "db", "upgrade"], check=True)
     assert loaded_by(OPEN_STORES, NOT_FOR_SQLITE) == []
