@@ -47,6 +47,7 @@ class Sqlite:
         # SQLite has one writer at a time: a queue is fair, and nobody finds it locked.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sqlite-reader")
+        self._closed = False
 
     async def read(self, operation: Operation[Result]) -> Result:
         """Run an operation that changes nothing; see `Database.read`."""
@@ -69,6 +70,7 @@ class Sqlite:
 
     async def close(self) -> None:
         """Close every connection."""
+        self._closed = True
         await asyncio.to_thread(self._shut_down)
 
     def passes(self, error: Exception) -> bool:
@@ -76,6 +78,11 @@ class Sqlite:
         return isinstance(error, DBAPIError) and "locked" in str(error.orig)
 
     async def _on(self, threads: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
+        if self._closed:
+            raise StoreUnavailable(
+                f"The database {self.name} was closed, since this process ends; ask again when it "
+                "has started anew."
+            )
         return await asyncio.get_running_loop().run_in_executor(threads, work)
 
     def _run(
