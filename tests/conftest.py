@@ -39,7 +39,7 @@ hypothesis.settings.register_profile("chatkit", deadline=None)
 hypothesis.settings.load_profile("chatkit")
 
 
-MARKS_OF_A_FILE = re.compile(r"^pytestmark = (\[.*?^\]|.*?$)", re.MULTILINE | re.DOTALL)
+MARKS_OF_A_FILE = re.compile(r"^pytestmark = (\[\n.*?^\]|[^\n]*)", re.MULTILINE | re.DOTALL)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
