@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from chatkit.engines.opening import open_engine
+from chatkit.engines.opening import MANY, open_engine
 from chatkit.evaluation.answering import EngineAnswering
 from chatkit.evaluation.running import evaluate
 from chatkit.evaluation.suite import read_suite
@@ -128,7 +128,7 @@ def _generation(folder: Path) -> str:
         f"sampling: {{max_tokens: {ANSWER_TOKENS}}}\n"
     )
     questions = read_suite(folder / "writing.yaml")
-    engine = open_engine("smollm2-135m")
+    engine = open_engine("smollm2-135m", MANY)
     began = time.perf_counter()
     run_ = asyncio.run(
         evaluate(questions, "smollm2-135m", EngineAnswering(questions, engine), folder / "run")

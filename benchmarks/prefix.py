@@ -7,20 +7,23 @@ from statistics import median
 from benchmarks.measuring import MODEL, time_engine, time_raw
 from chatkit.engine import complete
 from chatkit.engines.llamacpp import LlamaCppEngine
-from chatkit.engines.opening import ALONE, LoadOptions, open_engine
+from chatkit.engines.opening import MANY, LoadOptions, open_engine
 from chatkit.messages import Message, assistant, user
-from chatkit.prompt import build_prompt
+from chatkit.prompt import Prompt, build_prompt
 from chatkit.sampling import Sampling
 
 TURNS = 21
 CONVERSATIONS = 3
 QUESTION = "Tell me one more thing about the sea, number {turn}, in two sentences."
+VISITORS = 3
+ROUNDS = 3
+LONG = "The sea was calm that day, and nobody was on the shore. " * 100
 
 
 def run() -> Iterator[str]:
-    """Print the first-token times at turns 2 and 20, and what re-reading would take."""
-    yield from _measured("a notebook's or terminal's engine", ALONE)
-    yield from _measured("a page's engine", LoadOptions())
+    """Print the first-token times at turns 2 and 20, and of visitors who take turns."""
+    yield from _measured("a notebook, a terminal, a page of guests", LoadOptions())
+    yield from _measured("a server, a page where people sign in", MANY)
 
 
 def _measured(title: str, options: LoadOptions) -> Iterator[str]:
@@ -36,6 +39,7 @@ def _measured(title: str, options: LoadOptions) -> Iterator[str]:
         f"ratio {late / early:.2f} (target at most 1.5)"
     )
     yield f"  turn 20 with the whole history read again: {median(reread) * 1000:.0f} ms"
+    yield asyncio.run(_take_turns(engine))
     asyncio.run(engine.close())
 
 
@@ -54,3 +58,18 @@ async def _talk(
     other = [Message("system", f"Guide {number} you are."), *said[1:-1]]
     ids = build_prompt(engine.template, other).ids
     reread.append((await asyncio.to_thread(time_raw, engine.server.raw, ids, 8)).first)
+
+
+async def _take_turns(engine: LlamaCppEngine) -> str:
+    """Let visitors with long conversations be answered one after the other, several times."""
+    prompts = [_long(engine, visitor) for visitor in range(VISITORS)]
+    fresh = [(await time_engine(engine, prompt, 8)).first for prompt in prompts]
+    again = [(await time_engine(engine, prompt, 8)).first for prompt in prompts * ROUNDS]
+    return (
+        f"  {VISITORS} visitors who take turns, {len(prompts[0].ids):,} tokens each: first token "
+        f"{median(again) * 1000:.0f} ms, at their first turn {median(fresh) * 1000:.0f} ms"
+    )
+
+
+def _long(engine: LlamaCppEngine, visitor: int) -> Prompt:
+    return build_prompt(engine.template, [user(f"Visitor {visitor}. {LONG} What was it like?")])

@@ -25,14 +25,14 @@ def harness(
     from importlib.util import find_spec
 
     from chatkit.background import wait_for
-    from chatkit.engines.opening import open_engine
+    from chatkit.engines.opening import MANY, open_engine
     from chatkit.errors import MissingExtra
 
     if find_spec("lm_eval") is None:
         raise MissingExtra("This needs lm-eval; run `pip install 'chatkit-lab[eval]'`.")
     from chatkit.evaluation.harness import run_tasks
 
-    engine = open_engine(model)
+    engine = open_engine(model, MANY)
     try:
         found = run_tasks(engine, tasks, include=include, fewshot=fewshot, limit=limit, chat=chat)
     finally:

@@ -34,7 +34,7 @@ def judge(
       python -m eval judge runs/conversation--a runs/conversation--b --judge openai:http://host/name
     """
     from chatkit.background import wait_for
-    from chatkit.engines.opening import open_engine
+    from chatkit.engines.opening import MANY, open_engine
     from chatkit.evaluation.comparing import check_comparable
     from chatkit.evaluation.judging import agreement, judge_runs
     from chatkit.evaluation.record import read_run
@@ -43,7 +43,7 @@ def judge(
     check_comparable(old, new, across_templates=True)
     found, verdicts = [], Verdicts(out)
     for name in judges:
-        engine = open_engine(name)
+        engine = open_engine(name, MANY)
         known, keep = verdicts.of(engine.name), partial(verdicts.keep, engine.name)
         try:
             work = judge_runs(engine, old, new, streams=streams, known=known, keep=keep)

@@ -94,11 +94,11 @@ def run(
 
 
 async def _here(questions: "Questions", model: str, folder: Path, asking: "Asking") -> "Run":
-    from chatkit.engines.opening import open_engine
+    from chatkit.engines.opening import MANY, open_engine
     from chatkit.evaluation.answering import EngineAnswering
     from chatkit.evaluation.running import evaluate
 
-    engine = open_engine(model)
+    engine = open_engine(model, MANY)
     try:
         answering = EngineAnswering(questions, engine)
         return await evaluate(questions, model, answering, folder, asking, _say)
@@ -109,11 +109,11 @@ async def _here(questions: "Questions", model: str, folder: Path, asking: "Askin
 async def _shared(
     launch: "Launch", questions: "Questions", model: str, folder: Path, asking: "Asking"
 ) -> "Run":
-    from chatkit.engines.opening import open_engine
+    from chatkit.engines.opening import MANY, open_engine
     from chatkit.evaluation.answering import EngineAnswering
     from chatkit.evaluation.launched import evaluate_share
 
-    engine = open_engine(model)
+    engine = open_engine(model, MANY)
     try:
         answering = EngineAnswering(questions, engine)
         return await evaluate_share(launch, questions, model, answering, folder, asking, _say)

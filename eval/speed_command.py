@@ -23,7 +23,7 @@ def speed(
       python -m eval speed --model tgi:http://localhost:8080 --streams 1,8 --price 2.5
     """
     from chatkit.background import wait_for
-    from chatkit.engines.opening import open_engine
+    from chatkit.engines.opening import MANY, open_engine
     from chatkit.evaluation.speed import measure_speed
 
     try:
@@ -34,7 +34,7 @@ def speed(
     typer.echo(head + (" per million |" if price is not None else "") + " J/token |")
     typer.echo("|---" * (7 + (price is not None)) + "|")
     for name in model:
-        engine = open_engine(name)
+        engine = open_engine(name, MANY)
         try:
             measured = wait_for(measure_speed(name, engine, counts, tokens=tokens, rounds=rounds))
         finally:

@@ -10,7 +10,7 @@ from chatkit.engine import complete
 from chatkit.engines import llamacpp_server
 from chatkit.engines.llamacpp import LlamaCppEngine
 from chatkit.engines.llamacpp_server import CacheType, EmbeddedOptions, start_llamacpp
-from chatkit.engines.opening import ALONE, LoadOptions, open_engine
+from chatkit.engines.opening import MANY, LoadOptions, open_engine
 from chatkit.errors import Unsupported
 from chatkit.messages import assistant, user
 from chatkit.prompt import build_prompt
@@ -42,15 +42,15 @@ async def test_a_cache_of_8_bits_answers(model_home: Path) -> None:
     await engine.close()
 
 
-async def test_an_engine_for_one_conversation_says_the_same(
+async def test_an_engine_for_many_conversations_says_the_same(
     llamacpp: LlamaCppEngine, model_home: Path
 ) -> None:
-    alone = await asyncio.to_thread(open_engine, "smollm2-135m", ALONE)
+    many = await asyncio.to_thread(open_engine, "smollm2-135m", MANY)
     said = [user("Explain tides."), assistant("They follow the moon."), user("And the sun?")]
     prompt = build_prompt(llamacpp.template, said)
-    text, _ = await complete(alone, prompt, GREEDY)
+    text, _ = await complete(many, prompt, GREEDY)
     assert text == (await complete(llamacpp, prompt, GREEDY))[0]
-    await alone.close()
+    await many.close()
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ async def test_an_engine_for_one_conversation_says_the_same(
         (False, False, "q8_0", False),
     ],
 )
-def test_only_one_conversation_on_a_cpu_takes_plain_attention(
+def test_only_few_conversations_on_a_cpu_take_plain_attention(
     shared: bool,
     on_card: bool,
     kv_cache: CacheType,
@@ -80,16 +80,32 @@ def test_only_one_conversation_on_a_cpu_takes_plain_attention(
     start_llamacpp(tmp_path / "model.gguf", 512, options=options, shared=shared)
     off = llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     assert (told[0].flash_attn_type == off) is plain
+    # What is masked costs plain attention as much as what is not.
+    assert told[0].cache_idle_slots is plain
     assert told[0].fit_params is on_card
 
 
-async def test_it_may_have_a_cache_of_8_bits_too(model_home: Path) -> None:
-    embedded = EmbeddedOptions(kv_cache="q8_0")
-    options = LoadOptions(context=512, embedded=embedded, shared=False)
-    engine = await asyncio.to_thread(open_engine, "smollm2-135m", options)
-    prompt = build_prompt(engine.template, [user("What is the capital of France?")])
-    text, _ = await complete(engine, prompt, GREEDY)
-    assert "Paris" in text
+@pytest.mark.parametrize(
+    # Two conversations of 320 tokens take 15 MiB; with many, those that rest stay in the window.
+    ("options", "free_mib"),
+    [(LoadOptions(), 16 * 20), (MANY, 16)],
+)
+async def test_what_conversations_that_take_turns_need_is_kept(
+    options: LoadOptions,
+    free_mib: int,
+    model_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(llamacpp_server, "LEAST_IDLE_CACHE", 1)
+    monkeypatch.setattr(llamacpp_server, "available_memory", lambda: free_mib * 2**20)
+    engine = await asyncio.to_thread(open_engine, "smollm2-135m-q4", options)
+    texts = [f"Room {room}. " + "The sea was calm that day. " * 40 for room in (1, 2)]
+    prompts = [build_prompt(engine.template, [user(text)]) for text in texts]
+    brief = Sampling(max_tokens=4)
+    told = [(await complete(engine, prompt, brief))[1].usage for prompt in prompts * 2]
+    for usage in told[2:]:
+        assert usage is not None
+        assert usage.cached_tokens == usage.prompt_tokens - 1
     await engine.close()
 
 

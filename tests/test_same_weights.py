@@ -65,6 +65,5 @@ async def test_q4_parts_only_where_two_tokens_are_nearly_as_likely(
         if quantised != reference:
             gaps.append(gap_at_split(transformers, prompt, quantised, reference))
     print(f"Q4_1 parts in {len(gaps)} of {len(QUESTIONS)}, gaps {[f'{g:.3f}' for g in gaps]} nat")
-    # llama.cpp rounds activations to 8 bits too, so one prompt may part over a wider gap.
-    assert sum(gap <= 0.25 for gap in gaps) >= len(gaps) - 1
-    assert all(gap <= 0.5 for gap in gaps)
+    # llama.cpp rounds activations to 8 bits too.
+    assert all(gap <= 0.25 for gap in gaps)

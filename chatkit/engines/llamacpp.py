@@ -41,7 +41,7 @@ class LlamaCppEngine:
         default_adapter: the adapter that answers where none is chosen; None for the base.
         slots: how many requests run at once.
         options: what it does beside what it must.
-        shared: whether several conversations at once are usual.
+        shared: whether many conversations at once are usual.
 
     Raises:
         ModelFileError: llama.cpp cannot load a file.
@@ -58,7 +58,7 @@ class LlamaCppEngine:
         default_adapter: str | None = None,
         slots: int = SLOTS,
         options: EmbeddedOptions | None = None,
-        shared: bool = True,
+        shared: bool = False,
     ) -> None:
         self.name = name
         self.template = template

@@ -26,8 +26,10 @@ SLOTS = 4
 BATCH_TOKENS = 256
 # Plain attention keeps the scores of a whole batch, for every head and the whole window.
 PLAIN_BATCH_TOKENS = 64
-# Old conversations' states wait in memory for their next turn, in MiB.
-IDLE_CACHE_MIB = 64
+# Conversations that lost their place in the window wait for their next turn in a sixteenth of the
+# memory that is free, and in so many MiB at least.
+IDLE_CACHE_SHARE = 16
+LEAST_IDLE_CACHE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def start_llamacpp(
     slots: int = SLOTS,
     adapters: Mapping[str, Path] | None = None,
     options: EmbeddedOptions | None = None,
-    shared: bool = True,
+    shared: bool = False,
 ) -> LlamaCppServer:
     """Start llama.cpp's server inside this process.
 
@@ -122,8 +124,8 @@ def start_llamacpp(
         slots: how many requests run at once.
         adapters: GGUF files of adapters, by their names.
         options: what it does beside what it must.
-        shared: whether several conversations at once are usual; one alone gets, on a CPU, an
-            attention that is faster for it.
+        shared: whether many conversations at once are usual; one or two get, on a CPU, an
+            attention that is faster for them.
 
     Raises:
         ModelFileError: llama.cpp cannot load a file.
@@ -137,13 +139,20 @@ def start_llamacpp(
     parameters.n_batch = BATCH_TOKENS
     parameters.n_ubatch = BATCH_TOKENS
     # That cache knows a state by its tokens alone, not by the adapter that read them.
-    parameters.cache_ram_mib = 0 if files else IDLE_CACHE_MIB
+    parameters.cache_ram_mib = 0 if files else _idle_cache_mib()
     _shut(parameters)
     _set_threads(parameters)
     # To divide a model between a card and main memory it reads the file one more time.
     parameters.fit_params = on_card = has_card()
-    # Plain attention was measured on CPUs only.
-    _set_options(parameters, options or EmbeddedOptions(), plain=not shared and not on_card)
+    options = options or EmbeddedOptions()
+    # Plain attention was measured on CPUs only, and a cache of 8 bits needs flash attention.
+    plain = not shared and not on_card and options.kv_cache == "f16"
+    _set_options(parameters, options)
+    if plain:
+        _set_plain_attention(parameters)
+    # Plain attention computes what is masked too, so who rests leaves the window; flash attention
+    # does not, and there who rests stays where nothing must be copied or read again.
+    parameters.cache_idle_slots = plain
     if files:
         from xllamacpp import CommonAdapterLoraInfo
 
@@ -174,6 +183,10 @@ def _start(Server: "type[Server]", parameters: Any, gguf: Path) -> "Server":
         return Server(parameters)
 
 
+def _idle_cache_mib() -> int:
+    return max(LEAST_IDLE_CACHE, available_memory() // IDLE_CACHE_SHARE // 2**20)
+
+
 def _shut(parameters: Any) -> None:
     parameters.port = 0
     parameters.ui = False
@@ -188,16 +201,13 @@ def _set_threads(parameters: Any) -> None:
     parameters.cpuparams_batch.n_threads = core_count()
 
 
-def _set_options(parameters: Any, options: EmbeddedOptions, plain: bool) -> None:
+def _set_options(parameters: Any, options: EmbeddedOptions) -> None:
     from xllamacpp import common_speculative_type, ggml_type
 
     if options.speculate:
         parameters.speculative.types = [common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_MOD]
     if options.kv_cache == "q8_0":
         parameters.cache_type_k = parameters.cache_type_v = ggml_type.GGML_TYPE_Q8_0
-    # A cache of 8 bits needs flash attention.
-    elif plain:
-        _set_plain_attention(parameters)
 
 
 def _set_plain_attention(parameters: Any) -> None:

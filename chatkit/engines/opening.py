@@ -43,8 +43,8 @@ class LoadOptions:
         adapters: names and folders of LoRA adapters, of which a request may choose one.
         embedded: what the embedded engine does beside what it must.
         api_key: what is shown to a server; None takes the one of the environment.
-        shared: whether several conversations at once are usual, as on a page; the embedded engine
-            is quicker when it may expect one, as in a notebook or a terminal.
+        shared: whether many conversations at once are usual, as on a server; the embedded engine
+            is quicker when it may expect one or two.
     """
 
     quantize: Quantize | None = None
@@ -53,11 +53,11 @@ class LoadOptions:
     adapters: tuple[tuple[str, Path], ...] = ()
     embedded: EmbeddedOptions = field(default_factory=EmbeddedOptions)
     api_key: str | None = field(default=None, repr=False)
-    shared: bool = True
+    shared: bool = False
 
 
-ALONE = LoadOptions(shared=False)
-"""As notebooks and terminals load a model; whoever asks for the same shares what is loaded."""
+MANY = LoadOptions(shared=True)
+"""As evaluations load a model, which ask it several questions at once."""
 
 
 def open_engine(name: str, options: LoadOptions | None = None) -> Engine:

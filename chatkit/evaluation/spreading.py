@@ -52,9 +52,9 @@ class _Worker:
     """What runs elsewhere: one engine, and the samples that are sent to it."""
 
     def __init__(self, questions: Questions, model: str) -> None:
-        from chatkit.engines.opening import open_engine
+        from chatkit.engines.opening import MANY, open_engine
 
-        self._answering = EngineAnswering(questions, open_engine(model))
+        self._answering = EngineAnswering(questions, open_engine(model, MANY))
 
     def asked(self) -> Asked:
         return self._answering.asked
