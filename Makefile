@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# pip compiles on one core only; what a library cannot compile is a test or a template of its own.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 PORT ?= 5006
 # The tests start hundreds of processes; none compiles anew what another one has compiled.
 unexport PYTHONDONTWRITEBYTECODE
@@ -52,11 +54,13 @@ services:
 	$(PYTHON) -m venv .venv
 
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) install -q -c constraints.txt -e .
+	$(PIP) install -q --no-compile -c constraints.txt -e .
+	$(COMPILE)
 	touch $@
 
 .venv/installed-dev: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	$(PIP) install -q --no-compile -c constraints.txt -e '.[dev]'
+	$(COMPILE)
 	touch .venv/installed $@
 
 clean:
