@@ -102,6 +102,7 @@ def test_an_unknown_version_is_refused(database: str) -> None:
     assert present() == migrate.NEWEST
 
 
+@pytest.mark.lengthy
 def test_a_backup_is_restored_elsewhere(
     database: str, elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

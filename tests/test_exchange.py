@@ -171,6 +171,7 @@ def test_a_path_leads_from_the_beginning_to_the_head() -> None:
     assert replace(tides(), head=None).path() == ()
 
 
+@pytest.mark.lengthy
 def test_a_tree_of_10000_messages_in_a_row_is_read() -> None:
     nodes = tuple(
         PortableNode(str(n), str(n - 1) if n else None, Message("user", "and?"), MORNING)

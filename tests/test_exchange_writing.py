@@ -197,6 +197,7 @@ def test_a_title_of_several_lines_stays_one_heading() -> None:
     assert text.startswith("# Tides # and moons\n")
 
 
+@pytest.mark.lengthy
 def test_10000_messages_in_a_row_are_written() -> None:
     deep = talk(*chain(*["and?"] * 10_000))
     assert markdown(deep).count("###") == 10_000

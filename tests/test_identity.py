@@ -283,6 +283,7 @@ async def test_strangers_from_elsewhere_come_in_by_their_domain_only(database: s
                 await identity.sign_in_elsewhere(claims, domains)
 
 
+@pytest.mark.lengthy
 def test_the_command_looks_after_accounts(
     own_home: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -162,6 +162,7 @@ async def test_a_service_that_has_nothing_in_memory_reads_after_a_rotation() -> 
         assert await service.opinions.preferences(USER) == {"tone": "dry"}
 
 
+@pytest.mark.lengthy
 async def test_conversations_that_begin_during_rotations_can_be_read() -> None:
     _, conversation = await filled()
     async with opened_store() as one, opened_store() as two, opened_store() as rotating:
