@@ -80,8 +80,8 @@ def test_only_few_conversations_on_a_cpu_take_plain_attention(
     start_llamacpp(tmp_path / "model.gguf", 512, options=options, shared=shared)
     off = llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     assert (told[0].flash_attn_type == off) is plain
-    # What is masked costs plain attention as much as what is not.
-    assert told[0].cache_idle_slots is plain
+    # There, what is masked costs as much as what is not.
+    assert told[0].cache_idle_slots is (plain or on_card)
     assert told[0].fit_params is on_card
 
 

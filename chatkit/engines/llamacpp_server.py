@@ -150,9 +150,9 @@ def start_llamacpp(
     _set_options(parameters, options)
     if plain:
         _set_plain_attention(parameters)
-    # Plain attention computes what is masked too, so who rests leaves the window; flash attention
-    # does not, and there who rests stays where nothing must be copied or read again.
-    parameters.cache_idle_slots = plain
+    # Plain attention and graphics cards compute what is masked too, so who rests leaves the window;
+    # flash attention on a CPU does not, and there nothing need be copied.
+    parameters.cache_idle_slots = plain or on_card
     if files:
         from xllamacpp import CommonAdapterLoraInfo
 
