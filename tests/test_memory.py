@@ -166,15 +166,17 @@ def test_what_transformers_holds_of_smollm2_is_counted_within_a_thousandth(
 
 
 @pytest.mark.parametrize(
-    ("context", "cache", "compute"), [(2048, 45.0, 8.32), (8192, 180.0, 11.32)]
+    ("context", "cache", "flash", "plain"), [(2048, 45.0, 8.32, 5.94), (8192, 180.0, 11.32, 20.94)]
 )
 def test_llamacpps_buffers_are_what_its_log_says(
-    context: int, cache: float, compute: float
+    context: int, cache: float, flash: float, plain: float
 ) -> None:
     """`KV buffer size`, `compute buffer size` and `output buffer size` with 4 slots, in MiB."""
     needed = estimate(SMOLLM2, Load("llamacpp", "f16", context))
     assert needed.kv_cache == cache * MIB
-    assert needed.activations / MIB == pytest.approx(compute + 0.75, rel=0.001)
+    assert needed.activations / MIB == pytest.approx(max(flash, plain) + 0.75, rel=0.05)
+    on_card = estimate(SMOLLM2, Load("llamacpp", "f16", context, kind="cuda"))
+    assert on_card.activations / MIB == pytest.approx(flash + 0.75, rel=0.001)
 
 
 def test_the_adapter_of_smollm2_has_as_many_weights_as_peft_makes() -> None:
@@ -184,6 +186,7 @@ def test_the_adapter_of_smollm2_has_as_many_weights_as_peft_makes() -> None:
 def test_the_estimate_knows_how_the_engines_read_prompts() -> None:
     assert inference.SLOTS == llamacpp.SLOTS
     assert inference.BATCH_TOKENS == llamacpp_server.BATCH_TOKENS
+    assert inference.PLAIN_BATCH_TOKENS == llamacpp_server.PLAIN_BATCH_TOKENS
     assert inference.PIECE_TOKENS == decoding.PIECE_TOKENS
 
 

@@ -11,12 +11,13 @@ from chatkit.memory.weights import weight_bytes
 # What the engines do: how many requests run at once, and how many tokens are read in one go.
 SLOTS = 4
 BATCH_TOKENS = 256
+PLAIN_BATCH_TOKENS = 64
 PIECE_TOKENS = 256
 
 # What a process holds beside the other parts, measured with SmolLM2-135M on Linux: Python, chatkit,
 # the engine's libraries, the tokenizer, and heap that stays reserved. The embedded engine's number
-# has half of the 64 MiB in which it keeps idle conversations; transformers' has SciPy and
-# scikit-learn, which it loads where they are installed.
+# has 32 MiB for conversations that rest, which may grow; transformers' has SciPy and scikit-learn,
+# which it loads where they are installed.
 PROCESS_OVERHEAD: Mapping[EngineName, int] = {"llamacpp": 160 * MIB, "transformers": 450 * MIB}
 # torchao or bitsandbytes, and the heap in which they unpacked the weights; measured likewise.
 QUANTIZER_OVERHEAD = 100 * MIB
@@ -123,17 +124,21 @@ def _local_cells(architecture: Architecture, load: Load) -> int:
 
 
 def _compute_buffer(architecture: Architecture, load: Load) -> int:
-    """Count llama.cpp's compute and output buffers.
+    """Count llama.cpp's compute and output buffers, of the attention that needs more.
 
     Per token of a batch there are its mask over the cache in 16 bits, five vectors of the residual
     width and three of the feed-forward width in 32; per request the logits. It is what
     `sched_reserve` reported for 14 sizes of model, batch and context, to 1 % where the feed-forward
-    width is twice the residual width or more, and above it elsewhere.
+    width is twice the residual width or more, and above it elsewhere. Plain attention, on a CPU,
+    has its scores for each head and its mask in 32 bits, for fewer tokens at once.
     """
-    widths = 5 * architecture.hidden + 3 * architecture.intermediate
-    per_token = 2 * load.context * load.batch + 4 * widths
-    logits = 4 * max(load.batch, SLOTS) * architecture.vocabulary
-    return BATCH_TOKENS * per_token + logits
+    cells = load.context * load.batch
+    vectors = 4 * (5 * architecture.hidden + 3 * architecture.intermediate)
+    buffer = BATCH_TOKENS * (2 * cells + vectors)
+    if load.kind == "cpu":
+        scores = 4 * cells * (architecture.heads + 1)
+        buffer = max(buffer, PLAIN_BATCH_TOKENS * (scores + vectors))
+    return buffer + 4 * max(load.batch, SLOTS) * architecture.vocabulary
 
 
 def _transformers_activations(architecture: Architecture, load: Load) -> int:
