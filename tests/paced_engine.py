@@ -10,14 +10,16 @@ from chatkit.sampling import Sampling
 
 
 class PacedEngine(ScriptedEngine):
-    """Answers with the question: at once, or `slowly`, 100 letters a second."""
+    """Answers with the question: at once, or `slowly`, 100 letters a second, or half as `very`."""
 
     def stream(
         self, prompt: Prompt, sampling: Sampling, adapter: str | None = None
     ) -> AsyncGenerator[Delta, None]:
         """Answer; see `ScriptedEngine.stream`."""
-        if "slowly" in prompt.messages[-1].content:
-            slow = ScriptedEngine(Script(token_seconds=0.01), self.name)
+        question = prompt.messages[-1].content
+        if "slowly" in question:
+            seconds = 0.02 if "very slowly" in question else 0.01
+            slow = ScriptedEngine(Script(token_seconds=seconds), self.name)
             return slow.stream(prompt, sampling, adapter)
         return super().stream(prompt, sampling, adapter)
 
