@@ -23,8 +23,8 @@ test: .venv/installed-dev model browser services check  ## Everything but the sl
 	$(PYTEST) -m "not slow and not vllm"
 
 quick: .venv/installed-dev check  ## No model, browser or server, nothing lengthy: a minute.
-	$(PYTEST) -m "not slow and not vllm and not model and not browser and not services \
-	    and not lengthy"
+	$(PYTEST) --dist=worksteal -m "not slow and not vllm and not model and not browser \
+	    and not services and not lengthy"
 
 test-slow: .venv/installed-dev model browser services  ## What takes minutes.
 	$(BIN)/python -m pytest -m slow
