@@ -14,7 +14,6 @@ from chatkit.shelf import Shown
 from chatkit.store.records import VoteRecord
 from chatkit.ui.bubble import Bubble, small_print
 from chatkit.ui.follower import Follower
-from chatkit.ui.loading import app_loading
 from chatkit.ui.screen import Controls
 
 FEWEST, MOST = 2, 4
@@ -147,7 +146,7 @@ class Arena:
         wish, service = self._controls.wish(), await self._opened()
         conversation = await service.begin(self._user, wish.settings, temporary=True)
         # Who compares wants every answer to be a real one.
-        options = AnswerOptions(model, wish.sampling, app_loading(), cached=False)
+        options = AnswerOptions(model, wish.sampling, cached=False)
         turn = await service.send(self._user, conversation, text, options)
         bubble = Bubble(turn.answer, "assistant", "queued")
         screen = _ColumnScreen(self._stage, place)

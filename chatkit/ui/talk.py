@@ -17,7 +17,6 @@ from chatkit.service import shared_service
 from chatkit.store.records import ConversationSettings, Feedback
 from chatkit.ui.arena import Arena
 from chatkit.ui.library import Library
-from chatkit.ui.loading import app_loading
 from chatkit.ui.notices import shared_notices
 from chatkit.ui.screen import Controls, Screen, View
 from chatkit.ui.scroll import Scroll
@@ -168,7 +167,7 @@ class Talk:
 
     async def _count(self, text: str) -> int:
         """Count a text's tokens for the model that is chosen."""
-        async with shared_models().use(self._controls.wish().model, app_loading()) as engine:
+        async with shared_models().use(self._controls.wish().model) as engine:
             return len(await asyncio.to_thread(engine.template.tokenizer.encode, text))
 
     async def _act(
@@ -233,7 +232,7 @@ class Talk:
             settings = _changed(record.settings, self._settings, wish.settings)
             await service.configure(self._user, conversation, settings)
             self._settings = wish.settings
-        return AnswerOptions(wish.model, wish.sampling, app_loading())
+        return AnswerOptions(wish.model, wish.sampling)
 
     async def _begin(self, id: str) -> None:
         """Begin a conversation for a text that the browser has not sent yet.
