@@ -19,7 +19,7 @@ import psutil
 from benchmarks.load import Heard, ask, ask_all
 from benchmarks.measuring import MODEL, QUESTIONS
 from benchmarks.serving import llamacpp_server, percentile
-from chatkit.engines.opening import MANY, open_engine
+from chatkit.engines.opening import open_engine
 from chatkit.messages import user
 from chatkit.prompt import build_prompt
 
@@ -34,7 +34,7 @@ LITELLM = Path(os.environ.get("CHATKIT_LITELLM", ".venv-litellm/bin/litellm"))
 
 def beside_llamacpp() -> Iterator[str]:
     """Ask both servers the same token ids, in turns."""
-    engine = open_engine(MODEL, MANY)
+    engine = open_engine(MODEL)
     prompts = [list(build_prompt(engine.template, [user(one)]).ids) for one in QUESTIONS]
     asyncio.run(engine.close())
     with serving("--model", MODEL) as ours, llamacpp_server() as address:

@@ -31,7 +31,8 @@ class Sampling(BaseModel):
         presence_penalty: subtract this from the logits of tokens seen before.
         frequency_penalty: subtract this times the count of each token seen before.
         stop: strings that end the answer and do not appear in it.
-        seed: the same seed gives the same answer from the same engine.
+        seed: the same seed gives the same answer from the same engine, if it reads the prompt anew
+            both times; one that is kept may turn a close draw.
         json_schema: the answer is JSON that this schema accepts.
         regex: the whole answer matches this regular expression.
         logprobs: tell every token with its log-probability and those of so many of the likeliest
