@@ -20,6 +20,19 @@ pytestmark = [pytest.mark.anyio, pytest.mark.model]
 GREEDY = Sampling(temperature=0, max_tokens=48)
 
 
+def _told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, options: EmbeddedOptions, shared: bool
+) -> CommonParams:
+    told: list[CommonParams] = []
+    monkeypatch.setattr(
+        llamacpp_server, "import_xllamacpp", lambda: (CommonParams, lambda it: told.append(it))
+    )
+    gguf = folder / "model.gguf"
+    gguf.touch()
+    start_llamacpp(gguf, 512, options=options, shared=shared)
+    return told[0]
+
+
 async def test_guessed_tokens_are_the_models_own(
     llamacpp: LlamaCppEngine, model_home: Path
 ) -> None:
@@ -70,19 +83,26 @@ def test_only_few_conversations_on_a_cpu_take_plain_attention(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told: list[CommonParams] = []
     monkeypatch.setattr(llamacpp_server, "has_card", lambda: on_card)
-    monkeypatch.setattr(
-        llamacpp_server, "import_xllamacpp", lambda: (CommonParams, lambda it: told.append(it))
-    )
-    (tmp_path / "model.gguf").touch()
     options = EmbeddedOptions(kv_cache=kv_cache)
-    start_llamacpp(tmp_path / "model.gguf", 512, options=options, shared=shared)
+    told = _told(tmp_path, monkeypatch, options, shared)
     off = llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    assert (told[0].flash_attn_type == off) is plain
+    assert (told.flash_attn_type == off) is plain
     # There, what is masked costs as much as what is not.
-    assert told[0].cache_idle_slots is (plain or on_card)
-    assert told[0].fit_params is on_card
+    assert told.cache_idle_slots is (plain or on_card)
+    assert told.fit_params is on_card
+
+
+@pytest.mark.parametrize(
+    ("shared", "cores", "writing"), [(False, 2, 1), (True, 2, 2), (True, 8, 7), (False, 1, 1)]
+)
+def test_writing_leaves_a_core_except_on_a_small_server(
+    shared: bool, cores: int, writing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llamacpp_server, "core_count", lambda: cores)
+    told = _told(tmp_path, monkeypatch, EmbeddedOptions(), shared)
+    assert told.cpuparams.n_threads == writing
+    assert told.cpuparams_batch.n_threads == cores
 
 
 @pytest.mark.parametrize(

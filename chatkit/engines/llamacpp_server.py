@@ -124,8 +124,8 @@ def start_llamacpp(
         slots: how many requests run at once.
         adapters: GGUF files of adapters, by their names.
         options: what it does beside what it must.
-        shared: whether many conversations at once are usual; one or two get, on a CPU, an
-            attention that is faster for them.
+        shared: whether many conversations at once are usual, and no page is drawn beside them;
+            one or two get, on a CPU, an attention that is faster for them.
 
     Raises:
         ModelFileError: llama.cpp cannot load a file.
@@ -141,7 +141,7 @@ def start_llamacpp(
     # That cache knows a state by its tokens alone, not by the adapter that read them.
     parameters.cache_ram_mib = 0 if files else _idle_cache_mib()
     _shut(parameters)
-    _set_threads(parameters)
+    _set_threads(parameters, shared)
     # To divide a model between a card and main memory it reads the file one more time.
     parameters.fit_params = on_card = has_card()
     options = options or EmbeddedOptions()
@@ -194,11 +194,14 @@ def _shut(parameters: Any) -> None:
     parameters.verbosity = -1
 
 
-def _set_threads(parameters: Any) -> None:
+def _set_threads(parameters: Any, shared: bool) -> None:
     # Writing leaves one core to the page and the rest of the machine; threads that must wait for
-    # a busy core cost more than they give. Reading a prompt takes all cores.
-    parameters.cpuparams.n_threads = max(1, core_count() - 1)
-    parameters.cpuparams_batch.n_threads = core_count()
+    # a busy core cost more than they give. A server of two cores has no page to draw, and one
+    # thread does not always fill its memory. Reading a prompt takes all cores.
+    cores = core_count()
+    spare = 0 if shared and cores <= 2 else 1
+    parameters.cpuparams.n_threads = max(1, cores - spare)
+    parameters.cpuparams_batch.n_threads = cores
 
 
 def _set_options(parameters: Any, options: EmbeddedOptions) -> None:

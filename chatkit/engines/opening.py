@@ -43,8 +43,8 @@ class LoadOptions:
         adapters: names and folders of LoRA adapters, of which a request may choose one.
         embedded: what the embedded engine does beside what it must.
         api_key: what is shown to a server; None takes the one of the environment.
-        shared: whether many conversations at once are usual, as on a server; the embedded engine
-            is quicker when it may expect one or two.
+        shared: whether many conversations at once are usual, and no page is drawn beside them, as
+            on a server; the embedded engine is quicker when it may expect one or two.
     """
 
     quantize: Quantize | None = None

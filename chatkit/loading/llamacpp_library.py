@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Turns of OpenMP's waiting loop before a thread goes to sleep: some microseconds, which is as
 # long as a thread that runs makes another wait.
-SPIN_COUNT = "2000"
+SPIN_COUNT = "500"
 
 
 def import_xllamacpp() -> "tuple[type[CommonParams], type[Server]]":
