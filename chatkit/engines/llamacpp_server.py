@@ -196,8 +196,8 @@ def _shut(parameters: Any) -> None:
 
 def _set_threads(parameters: Any, shared: bool) -> None:
     # Writing leaves one core to the page and the rest of the machine; threads that must wait for
-    # a busy core cost more than they give. A server of two cores has no page to draw, and one
-    # thread does not always fill its memory. Reading a prompt takes all cores.
+    # a busy core cost more than they give. A server draws no page, and of two cores one alone does
+    # not always read memory as fast as it can be read. Reading a prompt takes all cores.
     cores = core_count()
     spare = 0 if shared and cores <= 2 else 1
     parameters.cpuparams.n_threads = max(1, cores - spare)
