@@ -39,6 +39,7 @@ def train_command(method: Method) -> Callable[..., None]:
     ) -> None:
         from chatkit.finetuning.recipe import read_recipe
         from chatkit.finetuning.run import run
+        from chatkit.loading.waiting_threads import waiting_threads_sleep
 
         read = read_recipe(recipe, set_ or ())
         if read.method != method:
@@ -47,7 +48,8 @@ def train_command(method: Method) -> Callable[..., None]:
                 f"{recipe}`."
             )
         quiet()
-        result = run(read, resume=resume, say=lambda line: typer.echo(line, err=True))
+        with waiting_threads_sleep():
+            result = run(read, resume=resume, say=lambda line: typer.echo(line, err=True))
         if result.stopped_by:
             sys.exit(130)
         typer.echo(str(result.folder))

@@ -1,6 +1,5 @@
 """Imports llama.cpp, and asks it how it splits text into tokens."""
 
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,40 +7,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatkit.errors import MissingExtra, ModelFileError
-from chatkit.hardware import core_count
+from chatkit.loading.waiting_threads import waiting_threads_sleep
 
 if TYPE_CHECKING:
     from xllamacpp import CommonParams, Server
 
 
-# Turns of OpenMP's waiting loop before a thread goes to sleep: some microseconds, which is as
-# long as a thread that runs makes another wait.
-SPIN_COUNT = "500"
-
-
 def import_xllamacpp() -> "tuple[type[CommonParams], type[Server]]":
-    """Import llama.cpp, on one or two cores so that its threads soon sleep while they wait.
-
-    Threads that wait spinning become many times slower beside any other busy process when there
-    is no core to spare. OpenMP reads the setting once, when it is loaded; torch brings an OpenMP
-    of its own.
+    """Import llama.cpp so that its threads leave a busy machine's cores to each other.
 
     Raises:
         MissingExtra: a system library that llama.cpp needs is missing.
     """
-    ours = "GOMP_SPINCOUNT" not in os.environ and core_count() <= 2
-    if ours:
-        os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
     try:
-        from xllamacpp import CommonParams, Server
+        with waiting_threads_sleep():
+            from xllamacpp import CommonParams, Server
     except ImportError as error:
         raise MissingExtra(
             f"llama.cpp cannot be loaded ({error}); on Debian and Ubuntu run "
             "`apt-get install libgomp1`."
         ) from error
-    finally:
-        if ours:
-            del os.environ["GOMP_SPINCOUNT"]
     return CommonParams, Server
 
 
