@@ -82,4 +82,4 @@ async def _of_workload(
 
 
 def _opened(options: EmbeddedOptions) -> Engine:
-    return open_engine(MODEL, LoadOptions(context=8192, embedded=options, shared=True))
+    return open_engine(MODEL, LoadOptions(context=8192, embedded=options, use="many"))

@@ -53,7 +53,7 @@ def load(
         ModelFileError: its files are corrupt.
     """
     named = tuple((each, Path(folder)) for each, folder in (adapters or {}).items())
-    options = LoadOptions(quantize, context, force, named)
+    options = LoadOptions(quantize, context, force, named, use="session")
     model = Model(name, options, shared_models())
     model.count_tokens("")
     return model

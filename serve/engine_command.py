@@ -82,7 +82,7 @@ def engine(
             context,
             adapters=_adapters(adapter or []),
             embedded=EmbeddedOptions(speculate, cast(CacheType, kv_cache)),
-            shared=True,
+            use="many",
         ),
     )
     total = max_total_tokens or opened.context

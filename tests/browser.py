@@ -21,6 +21,7 @@ PICTURES = ROOT / "artefacts"
 SLOW_APP = "tests/slow_app.py"
 PATIENCE_SECONDS = 60
 UNUSED_SECONDS = 1
+expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 SESSIONS = [
     f"--unused-session-lifetime={UNUSED_SECONDS * 1000}",
     "--check-unused-sessions=200",
@@ -212,9 +213,7 @@ class Visitor:
 
     def wait_for_text(self, text: str) -> None:
         """Wait until the newest answer has a text in it."""
-        expect(self.answers.last.locator(".text")).to_contain_text(
-            text, timeout=PATIENCE_SECONDS * 1000
-        )
+        expect(self.answers.last.locator(".text")).to_contain_text(text)
 
     def choose(self, label: str, value: str) -> None:
         """Fill a field of the drawer."""

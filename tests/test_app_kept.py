@@ -149,7 +149,7 @@ def test_a_page_comes_back_with_its_server_and_says_which_answer_was_interrupted
         visitor.field.fill("a draft")
 
     with running_app(log, home, "scripted:", script=SLOW_APP, port=port):
-        expect(visitor.problem.last).to_have_text(INTERRUPTED, timeout=40_000)
+        expect(visitor.problem.last).to_have_text(INTERRUPTED)
         # What had come less than a quarter of a second before may be lost.
         assert visitor.answer().startswith(seen[:-40])
         expect(visitor.field).to_have_value("a draft")

@@ -109,7 +109,6 @@ def test_two_quick_taps_do_not_zoom_and_two_fingers_may(
     echo_app: App, phone: BrowserContext
 ) -> None:
     visitor = Visitor(phone.new_page(), echo_app)
-    action = visitor.page.locator(".chat").evaluate("chat => getComputedStyle(chat).touchAction")
-    assert action == "manipulation"
+    expect(visitor.page.locator(".chat")).to_have_css("touch-action", "manipulation")
     viewport = visitor.page.locator("meta[name=viewport]").get_attribute("content") or ""
     assert "viewport-fit=cover" in viewport and "user-scalable" not in viewport

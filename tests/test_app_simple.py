@@ -47,12 +47,12 @@ def test_it_answers_and_what_is_said_is_text(page: Page, tmp_path: Path) -> None
     field.wait_for(timeout=60_000)
     field.fill("**bold** <img src=x onerror='window.ran = true'>")
     field.press("Enter")
-    expect(page.get_by_text("You said:")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("You said:")).to_be_visible()
     expect(page.locator("strong", has_text="bold").last).to_be_visible()
     assert page.evaluate("window.ran ?? null") is None
     secret = tmp_path / "secret.svg"
     secret.write_text("<svg xmlns='http://www.w3.org/2000/svg'><text>hidden</text></svg>")
     field.fill(str(secret))
     field.press("Enter")
-    expect(page.get_by_text(f"You said: {secret}")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text(f"You said: {secret}")).to_be_visible()
     expect(page.get_by_text("hidden")).to_have_count(0)

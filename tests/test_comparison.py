@@ -12,7 +12,7 @@ import chatkit
 from chatkit import Comparison
 from chatkit.comparison.differing import marked_differences
 from chatkit.comparison.result import Reply
-from chatkit.engines.opening import LoadOptions
+from chatkit.engines.opening import SESSION
 from chatkit.errors import InputError
 from chatkit.messages import user
 from chatkit.models import shared_models
@@ -37,7 +37,7 @@ def test_every_model_answers_every_prompt(compared: Comparison) -> None:
 
 def test_a_model_that_the_notebook_has_loaded_is_not_loaded_again() -> None:
     loaded = chatkit.load("scripted:once")
-    assert loaded.options(Sampling()).load == LoadOptions()
+    assert loaded.options(Sampling()).load == SESSION
     chatkit.compare(["scripted:once"], ["hi"])
     assert shared_models().names.count("scripted:once") == 1
 

@@ -9,7 +9,7 @@ from xllamacpp import CommonParams, llama_flash_attn_type
 from chatkit.engine import complete
 from chatkit.engines import llamacpp_server
 from chatkit.engines.llamacpp import LlamaCppEngine
-from chatkit.engines.llamacpp_server import CacheType, EmbeddedOptions, start_llamacpp
+from chatkit.engines.llamacpp_server import CacheType, EmbeddedOptions, Use, start_llamacpp
 from chatkit.engines.opening import MANY, LoadOptions, open_engine
 from chatkit.errors import Unsupported
 from chatkit.messages import assistant, user
@@ -21,7 +21,7 @@ GREEDY = Sampling(temperature=0, max_tokens=48)
 
 
 def _told(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, options: EmbeddedOptions, shared: bool
+    folder: Path, monkeypatch: pytest.MonkeyPatch, options: EmbeddedOptions, use: Use
 ) -> CommonParams:
     told: list[CommonParams] = []
     monkeypatch.setattr(
@@ -29,7 +29,7 @@ def _told(
     )
     gguf = folder / "model.gguf"
     gguf.touch()
-    start_llamacpp(gguf, 512, options=options, shared=shared)
+    start_llamacpp(gguf, 512, options=options, use=use)
     return told[0]
 
 
@@ -67,16 +67,17 @@ async def test_an_engine_for_many_conversations_says_the_same(
 
 
 @pytest.mark.parametrize(
-    ("shared", "on_card", "kv_cache", "plain"),
+    ("use", "on_card", "kv_cache", "plain"),
     [
-        (False, False, "f16", True),
-        (True, False, "f16", False),
-        (False, True, "f16", False),
-        (False, False, "q8_0", False),
+        ("page", False, "f16", True),
+        ("session", False, "f16", True),
+        ("many", False, "f16", False),
+        ("page", True, "f16", False),
+        ("page", False, "q8_0", False),
     ],
 )
 def test_only_few_conversations_on_a_cpu_take_plain_attention(
-    shared: bool,
+    use: Use,
     on_card: bool,
     kv_cache: CacheType,
     plain: bool,
@@ -85,7 +86,7 @@ def test_only_few_conversations_on_a_cpu_take_plain_attention(
 ) -> None:
     monkeypatch.setattr(llamacpp_server, "has_card", lambda: on_card)
     options = EmbeddedOptions(kv_cache=kv_cache)
-    told = _told(tmp_path, monkeypatch, options, shared)
+    told = _told(tmp_path, monkeypatch, options, use)
     off = llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     assert (told.flash_attn_type == off) is plain
     # There, what is masked costs as much as what is not.
@@ -94,13 +95,22 @@ def test_only_few_conversations_on_a_cpu_take_plain_attention(
 
 
 @pytest.mark.parametrize(
-    ("shared", "cores", "writing"), [(False, 2, 1), (True, 2, 2), (True, 8, 7), (False, 1, 1)]
+    ("use", "cores", "writing"),
+    [
+        ("page", 2, 1),
+        ("session", 2, 2),
+        ("many", 2, 2),
+        ("page", 8, 7),
+        ("session", 8, 7),
+        ("many", 8, 7),
+        ("page", 1, 1),
+    ],
 )
-def test_writing_leaves_a_core_except_on_a_small_server(
-    shared: bool, cores: int, writing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_of_two_cores_only_a_page_is_left_one_and_of_more_one_is_always_left(
+    use: Use, cores: int, writing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(llamacpp_server, "core_count", lambda: cores)
-    told = _told(tmp_path, monkeypatch, EmbeddedOptions(), shared)
+    told = _told(tmp_path, monkeypatch, EmbeddedOptions(), use)
     assert told.cpuparams.n_threads == writing
     assert told.cpuparams_batch.n_threads == cores
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from chatkit.background import wait_for
 from chatkit.comparison.result import Ballot, Comparison
+from chatkit.engines.opening import SESSION
 from chatkit.errors import InputError
 from chatkit.evaluation.judging import Judged, Judgement, conversation_text, judge_pair
 from chatkit.models import shared_models
@@ -54,7 +55,7 @@ async def _judge(
             for model in (first, other)
         )
     ]
-    async with shared_models().use(judge) as engine:
+    async with shared_models().use(judge, SESSION) as engine:
 
         async def of(place: int) -> Judged:
             asked = conversation_text(comparison.prompts[place])

@@ -8,6 +8,7 @@ from chatkit.background import wait_for
 from chatkit.comparison.result import Comparison, Reply
 from chatkit.comparison.showing import Watcher, best_watcher
 from chatkit.engine import Engine
+from chatkit.engines.opening import SESSION
 from chatkit.errors import ChatkitError, InputError
 from chatkit.messages import Message, as_messages, system, user
 from chatkit.models import Models, shared_models
@@ -104,7 +105,7 @@ class _Run:
 
     async def _model(self, name: str) -> None:
         try:
-            async with self._models.use(name) as engine:
+            async with self._models.use(name, SESSION) as engine:
                 self._found.memory[name] = engine.resident_bytes
                 self._found.templates[name] = str(engine.template.identity)
                 for place in range(len(self._found.prompts)):

@@ -16,6 +16,7 @@ from chatkit.engines.llamacpp_server import (
     Chunk,
     EmbeddedOptions,
     LlamaCppServer,
+    Use,
     start_llamacpp,
 )
 from chatkit.errors import ChatkitError, EngineError, InputError, Unsupported
@@ -41,7 +42,7 @@ class LlamaCppEngine:
         default_adapter: the adapter that answers where none is chosen; None for the base.
         slots: how many requests run at once.
         options: what it does beside what it must.
-        shared: whether many conversations at once are usual.
+        use: who asks.
 
     Raises:
         ModelFileError: llama.cpp cannot load a file.
@@ -58,7 +59,7 @@ class LlamaCppEngine:
         default_adapter: str | None = None,
         slots: int = SLOTS,
         options: EmbeddedOptions | None = None,
-        shared: bool = False,
+        use: Use = "page",
     ) -> None:
         self.name = name
         self.template = template
@@ -70,7 +71,7 @@ class LlamaCppEngine:
         self._files = dict(adapters or {})
         self._default_adapter = default_adapter
         self._options = options
-        self._shared = shared
+        self._use = use
         self._changing = threading.Lock()
         self.server: LlamaCppServer | None = self._start(self._files)
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix=f"llamacpp-{name}")
@@ -146,7 +147,7 @@ class LlamaCppEngine:
 
     def _start(self, files: Mapping[str, Path]) -> LlamaCppServer:
         slots = self.admission.slots
-        return start_llamacpp(self._gguf, self.context, slots, files, self._options, self._shared)
+        return start_llamacpp(self._gguf, self.context, slots, files, self._options, self._use)
 
     def _chosen(self, adapter: str | None) -> str | None:
         chosen = adapter or self._default_adapter

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Chunk = dict[str, Any]
 CacheType = Literal["f16", "q8_0"]
+Use = Literal["page", "session", "many"]
+"""A chat page; one person's notebook, script or terminal; a server or an evaluation."""
 Handle = Callable[[Chunk, Callable[[Chunk], bool]], None]
 """Works on a request until it is done or the function that hears each chunk says True."""
 
@@ -112,7 +114,7 @@ def start_llamacpp(
     slots: int = SLOTS,
     adapters: Mapping[str, Path] | None = None,
     options: EmbeddedOptions | None = None,
-    shared: bool = False,
+    use: Use = "page",
 ) -> LlamaCppServer:
     """Start llama.cpp's server inside this process.
 
@@ -124,8 +126,8 @@ def start_llamacpp(
         slots: how many requests run at once.
         adapters: GGUF files of adapters, by their names.
         options: what it does beside what it must.
-        shared: whether many conversations at once are usual, and no page is drawn beside them;
-            one or two get, on a CPU, an attention that is faster for them.
+        use: who asks. Of many conversations at once a CPU computes attention another way than of
+            one or two, and beside a page a browser may draw.
 
     Raises:
         ModelFileError: llama.cpp cannot load a file.
@@ -141,12 +143,12 @@ def start_llamacpp(
     # That cache knows a state by its tokens alone, not by the adapter that read them.
     parameters.cache_ram_mib = 0 if files else _idle_cache_mib()
     _shut(parameters)
-    _set_threads(parameters, shared)
+    _set_threads(parameters, use)
     # To divide a model between a card and main memory it reads the file one more time.
     parameters.fit_params = on_card = has_card()
     options = options or EmbeddedOptions()
     # Plain attention was measured on CPUs only, and a cache of 8 bits needs flash attention.
-    plain = not shared and not on_card and options.kv_cache == "f16"
+    plain = use != "many" and not on_card and options.kv_cache == "f16"
     _set_options(parameters, options)
     if plain:
         _set_plain_attention(parameters)
@@ -194,12 +196,12 @@ def _shut(parameters: Any) -> None:
     parameters.verbosity = -1
 
 
-def _set_threads(parameters: Any, shared: bool) -> None:
+def _set_threads(parameters: Any, use: Use) -> None:
     # Writing leaves one core to the page and the rest of the machine; threads that must wait for
-    # a busy core cost more than they give. A server draws no page, and of two cores one alone does
-    # not always read memory as fast as it can be read. Reading a prompt takes all cores.
+    # a busy core cost more than they give. Where no page is drawn two cores both write, since one
+    # alone does not always read memory as fast as it can be read. Reading a prompt takes all.
     cores = core_count()
-    spare = 0 if shared and cores <= 2 else 1
+    spare = 0 if use != "page" and cores <= 2 else 1
     parameters.cpuparams.n_threads = max(1, cores - spare)
     parameters.cpuparams_batch.n_threads = cores
 

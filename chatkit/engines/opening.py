@@ -11,7 +11,7 @@ from chatkit.adapters.reading import Adapter, check_adapter, is_adapter, read_ad
 from chatkit.catalogue import Entry, entry_of, find
 from chatkit.engine import NEUTRAL, Engine
 from chatkit.engines.llamacpp import LlamaCppEngine
-from chatkit.engines.llamacpp_server import EmbeddedOptions
+from chatkit.engines.llamacpp_server import EmbeddedOptions, Use
 from chatkit.engines.pool.configuration import Server
 from chatkit.engines.pool.engine import open_pool
 from chatkit.engines.remote.opening import Local, open_openai, open_tgi
@@ -43,8 +43,8 @@ class LoadOptions:
         adapters: names and folders of LoRA adapters, of which a request may choose one.
         embedded: what the embedded engine does beside what it must.
         api_key: what is shown to a server; None takes the one of the environment.
-        shared: whether many conversations at once are usual, and no page is drawn beside them, as
-            on a server; the embedded engine is quicker when it may expect one or two.
+        use: who asks the embedded engine: a chat page, one person's session in a notebook, a
+            script or a terminal, or many at once, as on a server; it is quickest for that.
     """
 
     quantize: Quantize | None = None
@@ -53,10 +53,12 @@ class LoadOptions:
     adapters: tuple[tuple[str, Path], ...] = ()
     embedded: EmbeddedOptions = field(default_factory=EmbeddedOptions)
     api_key: str | None = field(default=None, repr=False)
-    shared: bool = False
+    use: Use = "page"
 
 
-MANY = LoadOptions(shared=True)
+SESSION = LoadOptions(use="session")
+"""As one person's session in a notebook, a script or a terminal loads a model."""
+MANY = LoadOptions(use="many")
 """As evaluations load a model, which ask it several questions at once."""
 
 
@@ -233,7 +235,7 @@ def _open_gguf(
         {each: adapter_for_llamacpp(one, gguf) for each, one in adapters.items()},
         adapter.name if adapter else None,
         options=options.embedded,
-        shared=options.shared,
+        use=options.use,
     )
 
 
