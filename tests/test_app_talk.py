@@ -314,6 +314,17 @@ async def test_someone_elses_conversation_is_as_if_it_did_not_exist() -> None:
     assert owner.paper.texts == ["a secret", "You said: a secret"]
 
 
+async def test_a_refusal_stays_when_the_sidebar_is_drawn_after_the_messages() -> None:
+    async with pages() as page:
+        lost = page(TOKEN, "0" * 32)
+        await until(lambda: bool(lost.paper.said))
+        lost.hear(type="sidebar")
+        lost.hear(type="send", id="later", text="hello", parent=None, conversation="0" * 32)
+        await until(lambda: "later" in lost.paper.refused)
+
+    assert "no such conversation" in lost.paper.said
+
+
 @pytest.mark.parametrize("token", ["", "a1", "A1" * 32, "a1" * 33])
 async def test_a_page_without_a_token_shows_nothing(token: str) -> None:
     async with pages() as page:

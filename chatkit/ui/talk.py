@@ -27,7 +27,7 @@ from chatkit.ui.visitor import NOBODY
 LOOK_SECONDS = 2.0
 LOOK = {"type": "look"}
 # What is done without the visitor's wish leaves alone what the last wish came to.
-UNASKED = ("look", "visible", "again")
+UNASKED = ("look", "visible", "again", "sidebar")
 GONE = "There is no such conversation of yours; a new one begins here."
 FRESH = View(conversation="", title="", ids=(), bubbles=(), more=False)
 
