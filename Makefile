@@ -9,7 +9,7 @@ PORT ?= 5006
 # The tests start hundreds of processes; none compiles anew what another one has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 # A file's tests stay together: what they start, they share. PyTorch's threads sleep while they
-# wait; spinning they keep the cores from the other process's, and both take 3 times as long.
+# wait; spinning they keep the cores from the other process's, and both take several times as long.
 PYTEST := GOMP_SPINCOUNT=500 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 \
     --dist=loadfile
 
