@@ -1,5 +1,6 @@
 """What the tests of the store do with it again and again."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -18,6 +19,7 @@ from chatkit.store.new_node import NewNode
 from chatkit.store.opening import Store, open_store
 from chatkit.store.records import ConversationSettings, Feedback
 
+PATIENCE_SECONDS = 30
 SEALED = {
     "users": ["sealed_preferences"],
     "conversations": ["sealed_title", "sealed_settings"],
@@ -107,10 +109,13 @@ async def answer_to(
     options: AnswerOptions = SCRIPTED,
     user: str = USER,
 ) -> str:
-    """Ask, wait for the end of the answer, and give its name."""
+    """Ask, wait until the answer has ended and the title is written, and give the answer's name."""
     turn = await service.send(user, conversation, text, options)
     async for _ in service.subscribe(user, conversation, turn.answer):
         pass
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (await service.conversation(user, conversation)).titled_by == "nobody":
+            await asyncio.sleep(0.005)
     return turn.answer
 
 

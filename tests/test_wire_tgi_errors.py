@@ -179,9 +179,11 @@ def test_the_asynchronous_clients_timeout_frees_the_place(slow: Running) -> None
 
 
 @pytest.mark.lengthy
-def test_the_synchronous_clients_timeout_is_for_each_gap(slow: Running) -> None:
-    pieces = list(Client(slow.url, timeout=1).generate_stream("x", max_new_tokens=150))
-    assert pieces[-1].details.finish_reason == "length"
+def test_the_synchronous_clients_timeout_is_for_each_gap() -> None:
+    with wire_server(saying(LONG, token_seconds=0.05)) as server:
+        begun = time.monotonic()
+        pieces = list(Client(server.url, timeout=3).generate_stream("x", max_new_tokens=70))
+    assert pieces[-1].details.finish_reason == "length" and time.monotonic() - begun > 3
 
 
 @pytest.mark.lengthy
