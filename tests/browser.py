@@ -15,18 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "artefacts"
 SLOW_APP = "tests/slow_app.py"
 PATIENCE_SECONDS = 60
-UNUSED_SECONDS = 1
+SIZE: ViewportSize = {"width": 1280, "height": 800}
 expect.set_options(timeout=PATIENCE_SECONDS * 1000)
-SESSIONS = [
-    f"--unused-session-lifetime={UNUSED_SECONDS * 1000}",
-    "--check-unused-sessions=200",
-]
 PAYLOADS = (
     "<script>window.ran = true</script>",
     "<img src=x onerror='window.ran = true'>",
@@ -79,10 +82,27 @@ def find_chromium() -> str | None:
 
 @contextmanager
 def running_app(
-    log: Path, home: Path, models: str = "", *, script: str = "serve/app.py", port: int = 0
+    log: Path,
+    home: Path,
+    models: str = "",
+    *,
+    script: str = "serve/app.py",
+    port: int = 0,
+    unused_seconds: int = 15,
 ) -> Iterator[App]:
-    """Serve the app for as long as the block runs, on a free port when none is given."""
-    command = ["panel", "serve", script, "--plugins", "chatkit.ui.metrics", *SESSIONS]
+    """Serve the app for as long as the block runs.
+
+    Args:
+        log: where its output goes.
+        home: its `CHATKIT_HOME`.
+        models: its `CHATKIT_APP_MODELS`.
+        script: what is served.
+        port: where; a free one when none is given.
+        unused_seconds: how long a page that was sent may take until it connects.
+    """
+    sessions = ["--unused-session-lifetime", str(unused_seconds * 1000)]
+    sessions += ["--check-unused-sessions", str(unused_seconds * 200)]
+    command = ["panel", "serve", script, "--plugins", "chatkit.ui.metrics", *sessions]
     environment = {"CHATKIT_HOME": str(home), "CHATKIT_APP_MODELS": models}
     with _running(command, log, environment, port, Path(script).stem) as app:
         yield app
@@ -126,10 +146,28 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-def come_late(route: Route) -> None:
-    """Send a file on when the session that it belongs to has ended."""
-    time.sleep(3 * UNUSED_SECONDS)
-    route.continue_()
+@contextmanager
+def own_chromium(folder: Path) -> Iterator[BrowserContext]:
+    """Run a headless Chromium as one person's own.
+
+    Args:
+        folder: where it keeps what it has read and compiled, for this time and the next.
+    """
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            folder, executable_path=find_chromium(), args=FLAGS, viewport=SIZE
+        )
+        yield context
+        context.close()
+
+
+def forget(context: BrowserContext, app: App) -> None:
+    """Let a browser forget all that the app's pages have stored; the scripts it still knows."""
+    page = context.new_page()
+    origin = f"http://127.0.0.1:{app.port}"
+    stored = {"origin": origin, "storageTypes": "cookies,local_storage,indexeddb"}
+    context.new_cdp_session(page).send("Storage.clearDataForOrigin", stored)
+    page.close()
 
 
 def plain(text: str) -> str:
@@ -235,7 +273,7 @@ class Visitor:
 
 
 class Visit(Protocol):
-    """Opens a page of the app: in the browser that tests share, or as a stranger to it."""
+    """Opens a page of the app, for one person in a test, or for a stranger to that person."""
 
     def __call__(self, app: App, *, path: str = "", stranger: bool = False) -> Visitor: ...
 

@@ -4,23 +4,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import SLOW_APP, App, Visit, Visitor, chromium, running_app
-from playwright.sync_api import Browser, BrowserContext, ViewportSize
+from browser import SIZE, SLOW_APP, App, Visit, Visitor, forget, own_chromium, running_app
+from playwright.sync_api import Browser, BrowserContext
 
-SIZE: ViewportSize = {"width": 1280, "height": 800}
+
+@pytest.fixture(scope="session")
+def browser_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the browser keeps what it has read and compiled, from one file of tests to the next."""
+    return tmp_path_factory.mktemp("browser")
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def somebody(browser_folder: Path) -> Iterator[BrowserContext]:
+    """One person's browser, which knows most scripts already."""
     # Not for the session: while it runs, no other test can have an event loop of its own.
-    with chromium() as browser:
-        yield browser
+    with own_chromium(browser_folder) as context:
+        yield context
 
 
 @pytest.fixture(scope="module")
-def somebody(browser: Browser) -> BrowserContext:
-    """One person's browser, which has loaded most files already."""
-    return browser.new_context(viewport=SIZE)
+def browser(somebody: BrowserContext) -> Browser:
+    """The browser itself, which opens places for strangers."""
+    assert somebody.browser is not None
+    return somebody.browser
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +55,9 @@ def visit(browser: Browser, somebody: BrowserContext) -> Iterator[Visit]:
     visitors: list[Visitor] = []
 
     def visit(app: App, *, path: str = "", stranger: bool = False) -> Visitor:
-        context = browser.new_context(viewport=SIZE) if stranger else somebody
+        if not visitors:
+            forget(somebody, app)
+        context = browser.new_context(viewport=SIZE) if stranger and visitors else somebody
         visitors.append(Visitor(context.new_page(), app, app.url + path))
         return visitors[-1]
 
