@@ -161,12 +161,12 @@ def own_chromium(folder: Path) -> Iterator[BrowserContext]:
         context.close()
 
 
-def forget(context: BrowserContext, app: App) -> None:
-    """Let a browser forget all that the app's pages have stored; the scripts it still knows."""
+def forget(context: BrowserContext, url: str) -> None:
+    """Let a browser forget what pages of an app have stored; the scripts it still knows."""
     page = context.new_page()
-    origin = f"http://127.0.0.1:{app.port}"
-    stored = {"origin": origin, "storageTypes": "cookies,local_storage,indexeddb"}
+    stored = {"origin": url, "storageTypes": "local_storage,indexeddb"}
     context.new_cdp_session(page).send("Storage.clearDataForOrigin", stored)
+    context.clear_cookies()
     page.close()
 
 

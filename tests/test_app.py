@@ -147,6 +147,18 @@ def test_a_page_that_comes_slowly_asks_nobody_else_either(tmp_path: Path, browse
     assert visitor.strangers() == []
 
 
+def test_the_browser_imports_the_components_itself(echo_app: App, visit: Visit) -> None:
+    visitor = visit(echo_app)
+
+    entries = visitor.page.evaluate(
+        """() => performance.getEntriesByType("resource")
+            .filter(entry => /bundle\\.js|chatkit\\/\\w+\\.js/.test(entry.name))
+            .map(entry => [entry.name, entry.initiatorType])"""
+    )
+    assert len(entries) > 8
+    assert {by for _, by in entries} == {"script"}, entries
+
+
 def test_without_a_model_the_page_says_how_to_get_one(tmp_path: Path, visit: Visit) -> None:
     with running_app(tmp_path / "log", tmp_path / "home") as app:
         visitor = visit(app)

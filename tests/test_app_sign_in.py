@@ -11,9 +11,10 @@ from typing import Literal
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browser import (
+    SIZE,
     App,
     Visitor,
-    chromium,
+    forget,
     keep_picture,
     running_app,
     running_guarded_app,
@@ -27,15 +28,10 @@ from tornado.web import create_signed_value
 from chatkit.background import wait_for
 from chatkit.cli.opening import opened_shelf
 
+pytest_plugins = ["visiting"]
 pytestmark = pytest.mark.browser
 
 ANNA, BO = "correct horse battery", "staple tomorrow window"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +53,22 @@ def guarded_app(home: Path) -> Iterator[App]:
 
 
 @pytest.fixture
-def somebody(browser: Browser) -> Iterator[Callable[[], Page]]:
-    """Gives pages of strangers' browsers."""
-    contexts: list[BrowserContext] = []
+def somebody(browser: Browser, own_browser: BrowserContext) -> Iterator[Callable[[], Page]]:
+    """Gives pages of strangers' browsers; the first of them knows the scripts already."""
+    pages: list[Page] = []
 
     def page() -> Page:
-        contexts.append(browser.new_context(viewport={"width": 1280, "height": 800}))
-        return contexts[-1].new_page()
+        context = browser.new_context(viewport=SIZE) if pages else own_browser
+        pages.append(context.new_page())
+        return pages[-1]
 
     yield page
-    for context in contexts:
-        context.close()
+    for url in {page.url for page in own_browser.pages}:
+        forget(own_browser, url)
+    for page in pages[1:]:
+        page.context.close()
+    for page in own_browser.pages[1:]:
+        page.close()
 
 
 def sign_in(page: Page, app: App, name: str, password: str, path: str = "") -> None:

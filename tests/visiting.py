@@ -15,7 +15,7 @@ def browser_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def somebody(browser_folder: Path) -> Iterator[BrowserContext]:
+def own_browser(browser_folder: Path) -> Iterator[BrowserContext]:
     """One person's browser, which knows most scripts already."""
     # Not for the session: while it runs, no other test can have an event loop of its own.
     with own_chromium(browser_folder) as context:
@@ -23,10 +23,10 @@ def somebody(browser_folder: Path) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture(scope="module")
-def browser(somebody: BrowserContext) -> Browser:
+def browser(own_browser: BrowserContext) -> Browser:
     """The browser itself, which opens places for strangers."""
-    assert somebody.browser is not None
-    return somebody.browser
+    assert own_browser.browser is not None
+    return own_browser.browser
 
 
 @pytest.fixture(scope="session")
@@ -50,14 +50,14 @@ def app(tmp_path_factory: pytest.TempPathFactory, default_model_home: Path) -> I
 
 
 @pytest.fixture
-def visit(browser: Browser, somebody: BrowserContext) -> Iterator[Visit]:
+def visit(browser: Browser, own_browser: BrowserContext) -> Iterator[Visit]:
     """Opens the app; in no test does the page ask anyone else for anything."""
     visitors: list[Visitor] = []
 
     def visit(app: App, *, path: str = "", stranger: bool = False) -> Visitor:
         if not visitors:
-            forget(somebody, app)
-        context = browser.new_context(viewport=SIZE) if stranger and visitors else somebody
+            forget(own_browser, app.url)
+        context = browser.new_context(viewport=SIZE) if stranger and visitors else own_browser
         visitors.append(Visitor(context.new_page(), app, app.url + path))
         return visitors[-1]
 

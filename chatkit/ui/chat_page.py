@@ -32,6 +32,8 @@ NO_MODEL = (
     "then reload the page."
 )
 
+# Where the page finds the script that lets its browser import modules itself.
+SCRIPTS = {"direct": "static/extensions/chatkit/direct.js"}
 THEME = {
     "light": {
         "palette": {
@@ -240,6 +242,7 @@ def _page(
         busy_indicator=None,
         theme_config=THEME,
         sx=HEADER,
+        js_modules=SCRIPTS,
     )
     # Panel tells every page when it works for anybody: with fifty people there, whatever one of
     # them does would be fifty messages.
