@@ -63,15 +63,12 @@ class Sampling(BaseModel):
     @classmethod
     def _valid_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
         if schema is not None:
-            from jsonschema import SchemaError
-            from jsonschema.validators import validator_for
+            from chatkit.json_schemas import schema_fault
 
-            try:
-                validator_for(schema).check_schema(schema)
-            except SchemaError as error:
+            if fault := schema_fault(schema):
                 raise SamplingError(
-                    f"The json_schema is not a valid JSON schema ({error.message}); correct it."
-                ) from None
+                    f"The json_schema is not a valid JSON schema ({fault}); correct it."
+                )
         return schema
 
     @model_validator(mode="wrap")

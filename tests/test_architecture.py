@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (
     (
         "errors",
+        "json_schemas",
         "messages",
         "sampling",
         "settings",
@@ -61,6 +62,7 @@ LAYERS = (
 ARROWS = {
     ("messages", "errors"),
     ("sampling", "errors"),
+    ("sampling", "json_schemas"),
     ("sealing", "errors"),
     ("yaml_options", "errors"),
     ("settings", "errors"),

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import pytest
 import yaml
 
@@ -89,15 +89,14 @@ def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_the_file_is_what_the_compose_specification_allows(compose: dict[str, Any]) -> None:
     vendored = resources.files("check_jsonschema.builtin_schemas.vendor")
     schema = json.loads(vendored.joinpath("compose-spec.json").read_text())
-    jsonschema.validate(compose, schema)
+    jsonschema_rs.validate(schema, compose)
 
 
 def test_a_misspelt_key_would_be_found(compose: dict[str, Any]) -> None:
     vendored = resources.files("check_jsonschema.builtin_schemas.vendor")
     schema = json.loads(vendored.joinpath("compose-spec.json").read_text())
     services = {**compose["services"], "tgi": {**compose["services"]["tgi"], "port": []}}
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**compose, "services": services}, schema)
+    assert not jsonschema_rs.is_valid(schema, {**compose, "services": services})
 
 
 def test_a_client_takes_the_file_where_there_is_one(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Sampling values: checked when they are written down."""
 
+from typing import Any
+
 import pytest
 
 from chatkit.errors import SamplingError
@@ -35,9 +37,50 @@ def test_an_unknown_option_names_the_nearest() -> None:
         Sampling.model_validate({"temprature": 1})
 
 
-def test_a_broken_json_schema_is_refused() -> None:
-    with pytest.raises(SamplingError, match="not a valid JSON schema"):
-        Sampling(json_schema={"type": "nonsense"})
+def nested(levels: int) -> dict[str, Any]:
+    """Give a schema of an object in an object, so many times."""
+    schema: dict[str, Any] = {}
+    for _ in range(levels):
+        schema = {"properties": {"a": schema}}
+    return schema
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        ({"type": "nonsense"}, "nonsense"),
+        ({"properties": []}, "not of type"),
+        ({"minLength": -1}, "minimum"),
+        ({"pattern": "("}, "regex"),
+        ({"$schema": 5}, "not of type"),
+        ({"properties": {"a": object()}}, "object"),
+        (nested(20_000), "levels deep"),
+        ({"$schema": "http://json-schema.org/draft-07/schema#", "minimum": "3"}, "not of type"),
+    ],
+)
+def test_a_broken_json_schema_is_refused_with_the_reason(schema: dict[str, Any], why: str) -> None:
+    with pytest.raises(SamplingError, match=rf"not a valid JSON schema \(.*{why}"):
+        Sampling(json_schema=schema)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        nested(90),
+        {"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}, "$defs": {"b": {}}},
+        {
+            "$schema": "http://json-schema.org/draft-04/schema#",
+            "minimum": 1,
+            "exclusiveMinimum": True,
+        },
+        # Neither is fetched: nobody is at the address.
+        {"$schema": "http://127.0.0.1:1/own", "type": "string"},
+        {"$ref": "http://127.0.0.1:1/own"},
+    ],
+)
+def test_a_well_formed_json_schema_stays_as_it_is(schema: dict[str, Any]) -> None:
+    assert Sampling(json_schema=schema).json_schema == schema
 
 
 def test_what_is_unset_comes_from_the_default() -> None:

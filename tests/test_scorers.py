@@ -102,6 +102,7 @@ def test_a_scorer_of_ones_own_comes_from_a_file(tmp_path: Path) -> None:
         ({"kind": "length", "least": 5, "most": 1}, "turn the numbers round"),
         ({"kind": "regex", "pattern": "("}, "is broken"),
         ({"kind": "json_schema", "schema": {"type": 3}}, "is broken"),
+        ({"kind": "json_schema", "schema": {"$ref": "http://127.0.0.1:1/x"}}, "not fetched"),
         ({"kind": "keywords", "words": []}, "no words"),
         ({"kind": "mean", "of": []}, "no scorers"),
         ({"kind": "python", "path": "nowhere.py"}, "no Python file"),

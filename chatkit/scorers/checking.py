@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chatkit.errors import InputError
+from chatkit.json_schemas import schema_fault, values_of
 from chatkit.scorers.score import Score, Scorer, passed
 
 
@@ -40,21 +41,19 @@ def json_schema(schema: Mapping[str, Any]) -> Scorer:
     Raises:
         InputError: the schema is broken.
     """
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import SchemaError
-
+    if fault := schema_fault(schema):
+        raise InputError(f"The JSON schema is broken ({fault}); correct it.")
     try:
-        Draft202012Validator.check_schema(dict(schema))
-    except SchemaError as error:
-        raise InputError(f"The JSON schema is broken ({error.message}); correct it.") from None
-    validator = Draft202012Validator(dict(schema))
+        values = values_of(schema)
+    except ValueError as error:
+        raise InputError(f"The JSON schema is broken ({error}); correct it.") from None
 
     def score(question: str, answer: str, reference: str | None) -> Score:
         try:
             value = json.loads(answer)
         except ValueError as error:
             return Score(0.0, f"no JSON: {error}")
-        problem = next(iter(validator.iter_errors(value)), None)
+        problem = next(values.iter_errors(value), None)
         return Score(0.5, problem.message) if problem else Score(1.0)
 
     return score
