@@ -57,7 +57,7 @@ def in_theme(visitor: Visitor, theme: str) -> None:
 
 @pytest.mark.parametrize("theme", THEMES)
 def test_no_screen_has_a_violation(echo_app: App, visit: Visit, theme: str) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     page = visitor.page
 
     def look(screen: str) -> None:
@@ -94,7 +94,7 @@ def test_no_screen_has_a_violation(echo_app: App, visit: Visit, theme: str) -> N
 
 
 def test_everything_is_reached_by_tab(echo_app: App, visit: Visit) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     visitor.ask(RICH)
     reached = set()
     for _ in range(60):

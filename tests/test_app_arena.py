@@ -99,7 +99,7 @@ def _whole(bubbles: dict[int, dict[str, object]]) -> bool:
 
 @pytest.mark.browser
 def test_models_are_compared_on_the_page(echo_app: App, visit: Visit) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     page = visitor.page
     page.get_by_role("button", name="Compare models").click()
     expect(page.get_by_role("heading", name="Compare models")).to_be_visible()

@@ -64,7 +64,7 @@ def test_a_clock_that_is_wrong_by_years_loses_nothing(
 def test_half_a_character_is_refused_in_a_sentence_and_can_be_discarded(
     echo_app: App, visit: Visit
 ) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     visitor.page.evaluate(
         TYPE, "half \ud800 a character".encode("utf-16-le", "surrogatepass").hex()
     )
@@ -78,7 +78,7 @@ def test_half_a_character_is_refused_in_a_sentence_and_can_be_discarded(
 def test_letters_that_turn_others_round_turn_nothing_outside_of_themselves(
     echo_app: App, visit: Visit
 ) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     visitor.ask("\u202egnp.exe \u2066 \u202e")
     foot = visitor.questions.last.locator(".foot")
     text = visitor.questions.last.locator(".text")
@@ -89,7 +89,7 @@ def test_letters_that_turn_others_round_turn_nothing_outside_of_themselves(
 
 
 def test_ten_thousand_fences_are_shown_and_the_talk_goes_on(echo_app: App, visit: Visit) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     visitor.page.evaluate(TYPE, units("```\n" * 10_000))
     visitor.field.press("Enter")
     visitor.answers.first.wait_for()
@@ -100,7 +100,7 @@ def test_ten_thousand_fences_are_shown_and_the_talk_goes_on(echo_app: App, visit
 def test_a_file_with_a_hostile_name_is_named_as_text(
     echo_app: App, visit: Visit, tmp_path: Path
 ) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     visitor.page.get_by_label("Files to attach").set_input_files(
         {
             "name": "<img src=x onerror='window.ran=1'>\u202etxt.exe",
@@ -116,7 +116,7 @@ def test_a_file_with_a_hostile_name_is_named_as_text(
 
 
 def test_two_tabs_that_edit_one_question_make_two_branches(echo_app: App, visit: Visit) -> None:
-    one = visit(echo_app, stranger=True)
+    one = visit(echo_app)
     one.ask("the question")
     page = one.page.context.new_page()
     other = Visitor(page, echo_app, one.page.url)
@@ -139,7 +139,7 @@ def test_an_engine_that_is_down_is_said_and_the_question_is_kept(
     with running_app(
         tmp_path / "log", tmp_path / "home", "openai:http://127.0.0.1:9/none,scripted:"
     ) as app:
-        visitor = visit(app, stranger=True)
+        visitor = visit(app)
         visitor.send("are you there?")
         expect(visitor.problem.first).to_contain_text("127.0.0.1:9")
         visitor.reload()

@@ -17,7 +17,7 @@ def attach(visitor: Visitor, *files: Path) -> None:
 def test_a_text_file_goes_with_the_message_and_tells_its_tokens(
     echo_app: App, visit: Visit, tmp_path: Path
 ) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     (tmp_path / "notes.py").write_text("a = '```'\n")
     attach(visitor, tmp_path / "notes.py")
     expect(visitor.page.locator(".file")).to_contain_text("notes.py · 10 tokens")
@@ -31,7 +31,7 @@ def test_a_text_file_goes_with_the_message_and_tells_its_tokens(
 def test_a_file_that_is_too_large_or_no_text_is_refused_and_the_draft_stays(
     echo_app: App, visit: Visit, tmp_path: Path
 ) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     visitor.field.fill("a draft")
     (tmp_path / "large.txt").write_text("x" * 300_000)
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
@@ -43,7 +43,7 @@ def test_a_file_that_is_too_large_or_no_text_is_refused_and_the_draft_stays(
 
 
 def test_an_enormous_paste_is_refused_with_its_size(echo_app: App, visit: Visit) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     visitor.field.fill("a draft")
     visitor.field.evaluate(
         """field => {
@@ -58,7 +58,7 @@ def test_an_enormous_paste_is_refused_with_its_size(echo_app: App, visit: Visit)
 
 
 def test_enter_sends_nothing_while_an_input_method_composes(echo_app: App, visit: Visit) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     visitor.field.fill("にほん")
     visitor.field.evaluate(
         """field => field.dispatchEvent(new KeyboardEvent("keydown", {
@@ -69,7 +69,7 @@ def test_enter_sends_nothing_while_an_input_method_composes(echo_app: App, visit
 
 
 def test_commands_are_chosen_by_keys(echo_app: App, visit: Visit) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     visitor.ask("one")
     visitor.field.press_sequentially("/re")
     expect(visitor.page.get_by_role("option")).to_have_text(
@@ -87,7 +87,7 @@ def test_commands_are_chosen_by_keys(echo_app: App, visit: Visit) -> None:
 
 
 def test_a_prompt_of_ones_own_is_filled_in(echo_app: App, visit: Visit) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     visitor.field.press_sequentially("/prompts")
     visitor.field.press("Enter")
     sheet = visitor.page.get_by_role("dialog", name="Prompts")
@@ -105,7 +105,7 @@ def test_a_prompt_of_ones_own_is_filled_in(echo_app: App, visit: Visit) -> None:
 
 
 def test_why_an_answer_is_bad_is_kept(echo_app: App, visit: Visit) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     visitor.ask("one")
     visitor.press("Bad answer")
     form = visitor.page.get_by_role("form", name="Why")
@@ -124,7 +124,7 @@ def test_why_an_answer_is_bad_is_kept(echo_app: App, visit: Visit) -> None:
 
 
 def test_one_goes_on_from_an_answer_in_another_conversation(echo_app: App, visit: Visit) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     visitor.ask("one")
     visitor.ask("two")
     before = visitor.page.url
@@ -135,14 +135,14 @@ def test_one_goes_on_from_an_answer_in_another_conversation(echo_app: App, visit
 
 
 def test_the_meter_tells_how_full_the_window_is(echo_app: App, visit: Visit) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     expect(visitor.page.locator(".meter")).to_be_hidden()
     visitor.ask("one")
     expect(visitor.page.locator(".used")).to_contain_text("of 4,096 tokens of the window are used")
 
 
 def test_the_last_question_is_edited_with_the_arrow(echo_app: App, visit: Visit) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     visitor.ask("one")
     visitor.field.press("ArrowUp")
     expect(visitor.page.get_by_label("Edited message")).to_have_value("one")

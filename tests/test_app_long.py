@@ -42,7 +42,7 @@ def long_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[App, st
 def reader(long_app: tuple[App, str], visit: Visit) -> Iterator[Visitor]:
     """Whoever has the long conversation, which stands open."""
     app, name = long_app
-    visitor = visit(app, stranger=True)
+    visitor = visit(app)
     visitor.page.evaluate(f"localStorage.setItem('chatkit.visitor', '{TOKEN}')")
     visitor.go(f"{app.url}?conversation={name}")
     expect(visitor.page.locator(".message").last).to_contain_text(f"message {MESSAGES - 1}.")

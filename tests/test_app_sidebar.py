@@ -30,7 +30,7 @@ def menu(visitor: Visitor, item: str) -> None:
 def test_conversations_are_opened_and_the_browser_goes_back_and_forward(
     echo_app: App, visit: Visit
 ) -> None:
-    visitor = talked(visit(echo_app, stranger=True), "first talk", "second talk")
+    visitor = talked(visit(echo_app), "first talk", "second talk")
     links = visitor.page.locator(".entry .title")
     expect(links).to_have_count(2)
     expect(links.first).to_have_attribute("aria-current", "page")
@@ -49,7 +49,7 @@ def test_conversations_are_opened_and_the_browser_goes_back_and_forward(
 def test_a_conversation_is_renamed_pinned_and_deleted_with_undo_by_keys(
     echo_app: App, visit: Visit
 ) -> None:
-    visitor = talked(visit(echo_app, stranger=True), "a talk")
+    visitor = talked(visit(echo_app), "a talk")
     page = visitor.page
     opener = page.locator(".entry .more")
     opener.focus()
@@ -72,7 +72,7 @@ def test_a_conversation_is_renamed_pinned_and_deleted_with_undo_by_keys(
 
 
 def test_a_search_shows_where_the_words_stand_as_one_types(echo_app: App, visit: Visit) -> None:
-    visitor = talked(visit(echo_app, stranger=True), "volcanoes are hot", "bread rises")
+    visitor = talked(visit(echo_app), "volcanoes are hot", "bread rises")
     search = visitor.page.get_by_label("Search conversations")
     search.fill("volcanoes")
     expect(visitor.page.locator(".hit .snippet").first).to_contain_text("volcanoes")
@@ -85,7 +85,7 @@ def test_a_search_shows_where_the_words_stand_as_one_types(echo_app: App, visit:
 def test_conversations_go_out_and_come_in_as_files(
     echo_app: App, visit: Visit, tmp_path: Path
 ) -> None:
-    visitor = talked(visit(echo_app, stranger=True), "carry me")
+    visitor = talked(visit(echo_app), "carry me")
     with visitor.page.expect_download() as saving:
         menu(visitor, "Save as Markdown")
     assert saving.value.suggested_filename.endswith(".md")
@@ -101,14 +101,14 @@ def test_conversations_go_out_and_come_in_as_files(
 def test_a_file_that_is_no_export_is_one_sentence(
     echo_app: App, visit: Visit, tmp_path: Path
 ) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     (tmp_path / "x.json").write_text("nothing")
     visitor.page.get_by_label("File to import").set_input_files(tmp_path / "x.json")
     expect(visitor.trouble.first).to_contain_text("x.json")
 
 
 def test_a_temporary_chat_says_so_and_is_in_no_list(echo_app: App, visit: Visit) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     visitor.press("Temporary chat")
     expect(visitor.page.get_by_text("in no list and no file")).to_be_visible()
     visitor.ask("a secret")
@@ -118,7 +118,7 @@ def test_a_temporary_chat_says_so_and_is_in_no_list(echo_app: App, visit: Visit)
 
 
 def test_preferences_change_the_page_at_once_and_stay(echo_app: App, visit: Visit) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     page = visitor.page
     page.get_by_role("button", name="Preferences").click()
     page.get_by_label("Dark", exact=True).check()
@@ -138,7 +138,7 @@ def test_preferences_change_the_page_at_once_and_stay(echo_app: App, visit: Visi
 
 
 def test_the_switch_of_the_page_is_a_preference_too(echo_app: App, visit: Visit) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     visitor.page.get_by_label("Toggle theme").click()
     expect(visitor.page.locator(".chat")).to_have_css("background-color", "rgb(22, 24, 29)")
     visitor.page.get_by_role("button", name="Preferences").click()
@@ -163,7 +163,7 @@ def test_on_a_phone_the_sidebar_is_closed_at_first_and_nothing_scrolls_sideways(
 
 
 def test_each_conversation_keeps_its_own_draft(echo_app: App, visit: Visit) -> None:
-    visitor = talked(visit(echo_app, stranger=True), "first talk", "second talk")
+    visitor = talked(visit(echo_app), "first talk", "second talk")
     visitor.field.fill("for the second")
     visitor.page.locator(".entry .title").last.click()
     expect(visitor.questions.first.locator(".text")).to_have_text("first talk")
@@ -185,7 +185,7 @@ def test_each_conversation_keeps_its_own_draft(echo_app: App, visit: Visit) -> N
 def test_what_is_written_while_a_conversation_begins_goes_along(
     echo_app: App, visit: Visit
 ) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     visitor.ask("begin")
     visitor.field.fill("and then")
     visitor.reload()
@@ -193,7 +193,7 @@ def test_what_is_written_while_a_conversation_begins_goes_along(
 
 
 def test_dates_are_written_in_the_language_that_is_preferred(echo_app: App, visit: Visit) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     visitor.ask("when?")
     said = visitor.answers.last.get_by_role("time")
     visitor.press("Preferences")
@@ -206,7 +206,7 @@ def test_dates_are_written_in_the_language_that_is_preferred(echo_app: App, visi
 
 
 def test_a_link_before_everything_leads_to_the_message(echo_app: App, visit: Visit) -> None:
-    visitor = visit(echo_app, stranger=True)
+    visitor = visit(echo_app)
     link = visitor.page.get_by_role("link", name="Skip to the message")
     expect(link).not_to_be_in_viewport()
     expect(visitor.page.locator("body > :first-child")).to_have_text("Skip to the message")
@@ -217,7 +217,7 @@ def test_a_link_before_everything_leads_to_the_message(echo_app: App, visit: Vis
 
 
 def test_a_menu_is_seen_whole_in_a_low_window(echo_app: App, visit: Visit) -> None:
-    page = talked(visit(echo_app, stranger=True), "tides", "bread").page
+    page = talked(visit(echo_app), "tides", "bread").page
     page.set_viewport_size({"width": 1000, "height": 520})
     for place in (0, 1):
         page.locator(".entry").nth(place).locator(".more").click()
@@ -234,7 +234,7 @@ def test_a_menu_is_seen_whole_in_a_low_window(echo_app: App, visit: Visit) -> No
 
 
 def test_conversations_are_put_into_folders(echo_app: App, visit: Visit) -> None:
-    visitor = talked(visit(echo_app, stranger=True), "tides", "bread", "moons")
+    visitor = talked(visit(echo_app), "tides", "bread", "moons")
     page = visitor.page
 
     def file(place: int, folder: str) -> None:
