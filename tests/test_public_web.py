@@ -168,7 +168,7 @@ def test_links_show_what_they_lead_to_when_both_sides_want_it(
     monkeypatch.setenv("CHATKIT_LINK_PREVIEWS", "on")
     script = str((ROOT / "tests" / "preview_app.py").relative_to(ROOT))
     with running_app(tmp_path / "log", tmp_path / "home", "scripted:", script=script) as app:
-        visitor = visit(app, stranger=True)
+        visitor = visit(app)
         visitor.ask(f"see [this]({web}/page)")
         visitor.page.wait_for_timeout(500)
         assert Pages.asked == []
