@@ -24,7 +24,7 @@ demo: .venv/installed model  ## Install, pull the default model, open the chat p
 test: .venv/installed-dev model browser services check  ## Everything but the slow tests.
 	$(PYTEST) -m "not slow and not vllm"
 
-quick: .venv/installed-dev check  ## No model, browser or server, nothing lengthy: a minute.
+quick: .venv/installed-dev check  ## No model, browser or server, nothing lengthy: a minute or two.
 	$(PYTEST) --dist=worksteal -m "not slow and not vllm and not model and not browser \
 	    and not services and not lengthy"
 

@@ -74,7 +74,7 @@ def test_the_tools_of_a_row_come_along(written: Any) -> None:
     assert row.tools == (tool,)
 
 
-@pytest.mark.parametrize("tools", ["no JSON", 5, ["add"]])
+@pytest.mark.parametrize("tools", ["no JSON", "[" * 5000, 5, ["add"]])
 def test_tools_that_are_none_are_refused(tools: Any) -> None:
     with pytest.raises(InputError, match="its tools are"):
         rows_of(talk("hi", "hello") | {"tools": tools})

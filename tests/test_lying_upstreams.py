@@ -132,8 +132,9 @@ async def test_a_page_instead_of_a_stream(upstream: Upstream, engine: Engine) ->
     assert text == "" and "text/html instead of a stream" in str(error)
 
 
-async def test_an_event_that_is_no_json(upstream: Upstream, engine: Engine) -> None:
-    text, error = await fails(upstream, engine, stream_of(upstream.token("Hi"), "{oops"))
+@pytest.mark.parametrize("event", ["{oops", "[" * 5000], ids=["broken", "endlessly nested"])
+async def test_an_event_that_is_no_json(upstream: Upstream, engine: Engine, event: str) -> None:
+    text, error = await fails(upstream, engine, stream_of(upstream.token("Hi"), event))
     assert text == "Hi" and "no JSON" in str(error)
 
 

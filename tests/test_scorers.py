@@ -44,6 +44,7 @@ def test_an_installed_package_brings_scorers(
         ({"kind": "json_schema", "schema": SCHEMA}, '{"a": 1}', None, 1),
         ({"kind": "json_schema", "schema": SCHEMA}, '{"a": "x"}', None, 0.5),
         ({"kind": "json_schema", "schema": SCHEMA}, "a: 1", None, 0),
+        ({"kind": "json_schema", "schema": SCHEMA}, "[" * 5000, None, 0),
         ({"kind": "length", "most": 2}, "one two three four", None, 0.5),
         ({"kind": "length", "least": 4, "most": 9}, "one two", None, 0.5),
         ({"kind": "keywords", "words": ["sun", "rain"]}, "Sun and snow", None, 0.5),

@@ -407,8 +407,9 @@ def test_an_answer_in_words_is_no_call() -> None:
         assert text(chat(server, tools=TOOLS)) == "Hello."
 
 
-def test_half_a_call_is_a_tool_error() -> None:
-    with wire_server(Calling(CALL[:20])) as server:
+@pytest.mark.parametrize("answer", [CALL[:20], "[" * 1500], ids=["cut", "endlessly nested"])
+def test_half_a_call_is_a_tool_error(answer: str) -> None:
+    with wire_server(Calling(answer)) as server:
         reply = chat(server, tools=TOOLS)
         *_, error, done = server.events(
             "/v1/chat/completions", {"messages": ASK, "tools": TOOLS, "stream": True}

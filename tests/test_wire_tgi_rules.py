@@ -74,6 +74,10 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ),
     ({"grammar": {"type": "regex", "value": 3}}, "grammar is not valid: a regex is a string"),
     (
+        {"grammar": {"type": "json", "value": "[" * 5000}},
+        "grammar is not valid: it is nested too deeply",
+    ),
+    (
         {"grammar": {"type": "regex", "value": "a"}},
         "scripted: keeps to no json_schema and no regex; ask without one.",
     ),

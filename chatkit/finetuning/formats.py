@@ -57,7 +57,7 @@ def _tools(record: Record) -> tuple[Tool, ...]:
     if isinstance(said, str):
         try:
             said = json.loads(said)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InputError("its tools are text that is no JSON") from None
     if not isinstance(said, list | tuple) or not all(isinstance(one, Mapping) for one in said):
         raise InputError("its tools are no list of objects")

@@ -163,7 +163,7 @@ def _cell(value: str) -> Any:
     if value.lstrip().startswith("["):
         try:
             found = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return value
         return found if isinstance(found, list) and found and isinstance(found[0], dict) else value
     return value

@@ -51,7 +51,7 @@ def json_schema(schema: Mapping[str, Any]) -> Scorer:
     def score(question: str, answer: str, reference: str | None) -> Score:
         try:
             value = json.loads(answer)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return Score(0.0, f"no JSON: {error}")
         problem = next(values.iter_errors(value), None)
         return Score(0.5, problem.message) if problem else Score(1.0)

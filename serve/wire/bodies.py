@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from serve.wire.options import WireOptions
-from serve.wire.refusals import Refusal, Refused, unauthorized
+from serve.wire.refusals import Refusal, Refused, no_json, unauthorized
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -47,7 +47,7 @@ async def read_json(request: Request, options: WireOptions) -> Any:
             json.dumps(value, ensure_ascii=False).encode()
         return value
     except (ValueError, RecursionError) as error:
-        said = f"Failed to parse the request body as JSON: {_reason(error)}"
+        said = f"Failed to parse the request body as JSON: {no_json(error)}"
         raise Refusal(Refused(400, said, "")) from None
 
 
@@ -98,7 +98,3 @@ async def _read(request: Request, options: WireOptions) -> bytes:
 
 def _no_number(text: str) -> float:
     raise ValueError(f"{text} is no JSON number")
-
-
-def _reason(error: ValueError | RecursionError) -> str:
-    return str(error) if isinstance(error, ValueError) else "it is nested too deeply"

@@ -65,7 +65,7 @@ class Toolbox:
         try:
             said = json.loads(answer)
             name, arguments = said["name"], said["arguments"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise Refusal(
                 tool_error("the answer ended before its call was whole; allow more max_tokens")
             ) from None

@@ -111,3 +111,8 @@ def _known(error: ChatkitError) -> Refused:
     if isinstance(error, Overloaded):
         return overloaded(error.retry_after)
     return Refused(424, f"Request failed during generation: {error}", "generation")
+
+
+def no_json(error: ValueError | RecursionError) -> str:
+    """Say why a client's text could not be read as JSON."""
+    return str(error) if isinstance(error, ValueError) else "it is nested too deeply"

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from chatkit.errors import SamplingError
 from chatkit.sampling import Sampling
 from serve.wire.options import WireOptions
-from serve.wire.refusals import Refusal, validation
+from serve.wire.refusals import Refusal, no_json, validation
 
 Unsigned = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 Signed = Annotated[int, Field(strict=True, ge=-(2**31), lt=2**31)]
@@ -194,8 +194,8 @@ def grammar_of(grammar: Grammar | None, options: WireOptions) -> dict[str, Any]:
     if isinstance(schema, str):
         try:
             schema = json.loads(schema)
-        except ValueError as error:
-            raise Refusal(validation(f"grammar is not valid: {error}")) from None
+        except (ValueError, RecursionError) as error:
+            raise Refusal(validation(f"grammar is not valid: {no_json(error)}")) from None
     if not isinstance(schema, dict) or "properties" not in schema:
         raise Refusal(
             validation("grammar is not valid: a schema must have `properties` at its top level")

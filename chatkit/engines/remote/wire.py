@@ -161,7 +161,7 @@ class Wire:
     def _parsed(self, content: bytes) -> Any:
         try:
             value = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             shown = content[:60].decode("utf-8", "replace")
             raise self._failed(f"answered something that is no JSON ({shown!r})") from None
         if isinstance(value, dict) and "error" in value and value["error"]:
@@ -227,7 +227,7 @@ def _message(text: str) -> str:
     """Find what an error's body says, in one line."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = text
     while isinstance(value, dict):
         value = value.get("error") or value.get("message") or value.get("detail") or ""
