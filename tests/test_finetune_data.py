@@ -171,6 +171,12 @@ def test_every_kind_of_file_gives_its_records(tmp_path: Path) -> None:
     assert [one.line for one in read] == [1, 2, 1, 2, 2, 3, 1, 2]
 
 
+def test_a_cell_that_begins_like_endless_lists_stays_text(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("prompt\n" + "[" * 5000 + "\n")
+    (read,) = read_records(str(tmp_path / "rows.csv"), "train")
+    assert read.record == {"prompt": "[" * 5000}
+
+
 def test_a_broken_line_is_told_and_the_others_are_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"a": 1}\n{"b": \n\n[1]\n\xff\n')
