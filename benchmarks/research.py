@@ -16,7 +16,7 @@ from chatkit.prompt import build_prompt
 
 TOKENS = 32
 REPEATS = 3
-ROUNDS = 3
+ROUNDS = 2
 SETTLING_SECONDS = 3
 EMBEDDED = {
     "as a notebook, a script or a terminal loads it": (MODEL, SESSION),
@@ -46,7 +46,8 @@ def run() -> Iterator[str]:
             f"embedded, {name}: {middle[name]:.1f} tokens/s, "
             f"ratio {middle[name] / generate:.1f} (target at least 5)"
         )
-    yield f"our loop in transformers: {middle['loop']:.1f}, {middle['loop'] / generate:.2f}x generate"
+    loop = middle["loop"]
+    yield f"our loop in transformers: {loop:.1f}, {loop / generate:.2f}x generate"
 
 
 def _alone(title: str | None) -> Speeds:
