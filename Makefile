@@ -3,8 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# pip compiles on one core only; what a library cannot compile is a test or a template of its own.
-COMPILE := $(BIN)/python -m compileall -qq -j 0 .venv/lib || true
+# pip compiles on one core only, and all: libraries bring their own tests, and models by the
+# hundred. What cannot be compiled is a template.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/(tests?|transformers/models)/' .venv/lib || true
 PORT ?= 5006
 # The tests start hundreds of processes; none compiles anew what another one has compiled.
 unexport PYTHONDONTWRITEBYTECODE
@@ -24,7 +25,7 @@ demo: .venv/installed model  ## Install, pull the default model, open the chat p
 test: .venv/installed-dev model browser services check  ## Everything but the slow tests.
 	$(PYTEST) -m "not slow and not vllm"
 
-quick: .venv/installed-dev check  ## No model, browser or server, nothing lengthy: a minute or two.
+quick: .venv/installed-dev check  ## No model, browser or server, nothing lengthy: about a minute.
 	$(PYTEST) --dist=worksteal -m "not slow and not vllm and not model and not browser \
 	    and not services and not lengthy"
 
@@ -38,7 +39,7 @@ test-vllm: .venv/installed-dev model  ## A real vLLM on the CPU, in an environme
 check: .venv/installed-dev  ## Format, lint and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers=2
 
 bench: .venv/installed-dev model services  ## Figures, as ratios of things measured in the same run.
 	$(BIN)/python -m benchmarks
@@ -53,7 +54,7 @@ services:
 	@sh tests/install_services.sh
 
 .venv/bin/python:
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --upgrade-deps .venv
 
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) install -q --no-compile -c constraints.txt -e .

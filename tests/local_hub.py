@@ -118,6 +118,8 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Else the body waits until the client has confirmed the headers, which it does late.
+    disable_nagle_algorithm = True
     hub: LocalHub
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002

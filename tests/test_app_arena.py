@@ -10,6 +10,7 @@ from chatkit.ui.visitor import visitor_of
 
 pytest_plugins = "visiting"
 
+pytestmark = pytest.mark.lengthy
 MODELS = ["scripted:", "scripted:other"]
 
 

@@ -10,7 +10,7 @@ from chatkit.errors import InputError
 from chatkit.ui.preferences import Preferences, read_preferences
 from chatkit.ui.visitor import visitor_of
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.lengthy]
 
 
 async def talked(page: Page, *texts: str) -> list[str]:

@@ -24,7 +24,7 @@ from chatkit.ui.sign_in.door import GuestDoor
 from chatkit.ui.talk import Talk
 from chatkit.ui.visitor import visitor_of
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.lengthy]
 
 TOKEN = "a1" * 32
 OTHER_TOKEN = "b2" * 32

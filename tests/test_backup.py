@@ -85,6 +85,7 @@ async def filled(store: Store) -> str:
     return conversation
 
 
+@pytest.mark.lengthy
 async def test_a_backup_restores_into_either_database(
     database: str, elsewhere: str, tmp_path: Path
 ) -> None:
@@ -104,6 +105,7 @@ async def test_a_backup_restores_into_either_database(
     }
 
 
+@pytest.mark.lengthy
 async def test_the_audit_log_goes_on_after_a_restore(
     database: str, elsewhere: str, tmp_path: Path
 ) -> None:
@@ -119,6 +121,7 @@ async def test_the_audit_log_goes_on_after_a_restore(
         assert (await store.audit.verify()).broken_at is None
 
 
+@pytest.mark.lengthy
 async def test_what_is_written_after_a_restore_comes_after_what_was_there(
     database: str, elsewhere: str, tmp_path: Path
 ) -> None:
@@ -186,6 +189,7 @@ async def test_an_answer_that_was_being_written_is_interrupted_with_its_text(
         assert not await rows(store, "SELECT * FROM workers")
 
 
+@pytest.mark.lengthy
 async def test_who_was_deleted_since_does_not_come_back(
     database: str, elsewhere: str, tmp_path: Path
 ) -> None:
@@ -226,6 +230,7 @@ async def test_no_key_and_no_text_is_in_a_backup(database: str, tmp_path: Path) 
     assert len(wrapped) == 3 and not [secret for secret in secrets if secret in held]
 
 
+@pytest.mark.lengthy
 async def test_in_the_clear_what_is_restored_is_found_again(
     database: str, elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,6 +244,7 @@ async def test_in_the_clear_what_is_restored_is_found_again(
         assert hit.conversation == conversation
 
 
+@pytest.mark.lengthy
 async def test_a_backup_never_takes_another_file_s_place(store: Store, tmp_path: Path) -> None:
     taken = tmp_path / "taken.zip"
     taken.write_text("mine")
@@ -271,6 +277,7 @@ async def test_a_disk_that_is_full_leaves_no_half_backup(store: Store, small_dis
     assert not list(small_disk.iterdir())
 
 
+@pytest.mark.lengthy
 async def test_a_restore_never_mixes_with_what_is_there(
     database: str, elsewhere: str, tmp_path: Path
 ) -> None:
@@ -285,6 +292,7 @@ async def test_a_restore_never_mixes_with_what_is_there(
         assert await rows(store, "SELECT id FROM conversations") == [(other,)]
 
 
+@pytest.mark.lengthy
 async def test_without_its_keys_a_backup_is_refused_or_left_out(
     database: str, elsewhere: str, tmp_path: Path
 ) -> None:
@@ -320,6 +328,7 @@ async def test_encryption_must_be_as_it_was(
         await put_back(tmp_path / "backup.zip", f"sqlite:///{tmp_path}/elsewhere.db")
 
 
+@pytest.mark.lengthy
 async def test_a_backup_of_an_older_version_is_brought_forward(
     database: str, elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -516,6 +525,7 @@ async def test_a_spoiled_backup_is_refused_with_the_place(
         assert not any((await all_rows(store)).values())
 
 
+@pytest.mark.lengthy
 async def test_a_bomb_is_refused_before_it_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,7 @@ def test_windows_are_written_as_the_field_writes_them(tokens: int, text: str) ->
     assert tokens_text(tokens) == text
 
 
+@pytest.mark.lengthy
 def test_listing_the_catalogue_loads_no_heavy_library() -> None:
     program = (
         "import sys; from chatkit.cli.models import models; models(json=True); "

@@ -67,6 +67,7 @@ def said(page: Page) -> list[str]:
     return [shown.node.message.content for shown in page.messages]
 
 
+@pytest.mark.lengthy
 async def test_a_question_is_stored_before_its_answer_begins(opened: Opener) -> None:
     async with opened(Script(reading_seconds=0.3)) as service:
         conversation = await service.begin("ada")
@@ -74,6 +75,7 @@ async def test_a_question_is_stored_before_its_answer_begins(opened: Opener) -> 
         assert said(await service.page("ada", conversation)) == ["hello", ""]
 
 
+@pytest.mark.lengthy
 async def test_events_are_numbered_and_tell_of_every_step(opened: Opener) -> None:
     async with opened(Script(token_seconds=0.03)) as service:
         conversation = await service.begin("ada")
@@ -86,6 +88,7 @@ async def test_events_are_numbered_and_tell_of_every_step(opened: Opener) -> Non
     assert "".join(event.text for event in heard) == "You said: hi"
 
 
+@pytest.mark.lengthy
 async def test_a_late_subscriber_gets_exactly_what_it_lacks(opened: Opener) -> None:
     async with opened(Script(token_seconds=0.02)) as service:
         conversation = await service.begin("ada")
@@ -106,6 +109,7 @@ async def test_the_same_send_again_is_the_same_turn(opened: Opener) -> None:
         assert len((await service.page("ada", conversation)).messages) == 2
 
 
+@pytest.mark.lengthy
 async def test_the_same_send_again_is_the_same_turn_in_another_process(opened: Opener) -> None:
     async with opened() as service:
         conversation = await service.begin("ada")
@@ -125,6 +129,7 @@ async def test_regenerating_puts_an_answer_beside_the_old_one(opened: Opener) ->
     assert newest.node.id == turn.answer and newest.siblings == (first, turn.answer)
 
 
+@pytest.mark.lengthy
 async def test_an_edited_question_is_asked_and_the_old_one_stays(opened: Opener) -> None:
     async with opened() as service:
         conversation = await service.begin("ada")
@@ -150,6 +155,7 @@ async def test_an_edited_answer_keeps_the_original_as_its_sibling(opened: Opener
         assert page.messages[-1].node.facts is None
 
 
+@pytest.mark.lengthy
 async def test_stopping_keeps_what_has_come(opened: Opener) -> None:
     async with opened(Script(answer=lambda _: "word " * 200, token_seconds=0.005)) as service:
         conversation = await service.begin("ada")
@@ -180,6 +186,7 @@ async def test_another_process_follows_and_stops_an_answer(opened: Opener) -> No
     assert seen == stored and 0 < len(stored) < 2000
 
 
+@pytest.mark.lengthy
 async def test_a_fork_is_a_copy_that_knows_where_it_came_from(opened: Opener) -> None:
     async with opened() as service:
         conversation = await service.begin("ada", ConversationSettings("Be brief."))
@@ -194,6 +201,7 @@ async def test_a_fork_is_a_copy_that_knows_where_it_came_from(opened: Opener) ->
         assert said(await service.page("ada", fork)) == ["one", "You said: one"]
 
 
+@pytest.mark.lengthy
 async def test_the_ledger_says_what_the_model_was_given(opened: Opener) -> None:
     async with opened(Script(context=400)) as service:
         conversation = await service.begin("ada", ConversationSettings("Be brief."))
@@ -205,6 +213,7 @@ async def test_the_ledger_says_what_the_model_was_given(opened: Opener) -> None:
     assert "left out" in {line.fate for line in ledger.lines}
 
 
+@pytest.mark.lengthy
 async def test_a_summary_takes_the_place_of_what_leaves(opened: Opener) -> None:
     script = Script(context=600, answer=lambda text: f"short {text[:10]}")
     async with opened(script) as service:
@@ -226,6 +235,7 @@ async def test_a_conversation_that_refuses_to_forget_says_so(opened: Opener) -> 
     assert end.kind == "failed" and "tokens" in end.text
 
 
+@pytest.mark.lengthy
 async def test_the_same_exact_prompt_is_answered_from_the_cache(opened: Opener) -> None:
     async with opened() as service:
         for _ in range(2):
@@ -235,6 +245,7 @@ async def test_the_same_exact_prompt_is_answered_from_the_cache(opened: Opener) 
         assert said(await service.page("ada", conversation)) == ["hi", "You said: hi"]
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(
     "options",
     [SCRIPTED, AnswerOptions("scripted:", Sampling(temperature=0), cached=False)],
@@ -248,6 +259,7 @@ async def test_the_cache_is_not_asked(opened: Opener, options: AnswerOptions) ->
         assert not service.answers.counts
 
 
+@pytest.mark.lengthy
 async def test_the_cache_can_be_switched_off(
     opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +280,7 @@ async def test_nobody_gets_an_answer_from_another_users_cache(opened: Opener) ->
         assert service.answers.counts == {"miss": 2}
 
 
+@pytest.mark.lengthy
 async def test_a_deleted_conversation_leaves_the_cache_too(opened: Opener) -> None:
     async with opened() as service:
         conversation = await service.begin("ada")
@@ -277,6 +290,7 @@ async def test_a_deleted_conversation_leaves_the_cache_too(opened: Opener) -> No
         assert service.answers.counts == {"miss": 2}
 
 
+@pytest.mark.lengthy
 async def test_a_model_that_is_loaded_again_answers_anew(opened: Opener) -> None:
     async with opened() as service:
         conversation = await service.begin("ada")
@@ -287,6 +301,7 @@ async def test_a_model_that_is_loaded_again_answers_anew(opened: Opener) -> None
         assert said(await service.page("ada", conversation))[-1] == "other"
 
 
+@pytest.mark.lengthy
 async def test_a_turn_reads_only_what_is_new(opened: Opener) -> None:
     async with opened() as service:
         conversation = await service.begin("ada")
@@ -295,6 +310,7 @@ async def test_a_turn_reads_only_what_is_new(opened: Opener) -> None:
         assert service.lasting.paths.counts == {"miss": 1, "hit": 4}
 
 
+@pytest.mark.lengthy
 async def test_a_conversation_is_named_after_its_first_question(opened: Opener) -> None:
     async with opened() as service:
         conversation = await service.begin("ada")
@@ -310,6 +326,7 @@ async def test_a_title_that_a_person_gave_stays(opened: Opener) -> None:
         assert (await service.conversation("ada", conversation)).title == "Tides"
 
 
+@pytest.mark.lengthy
 async def test_feedback_is_shown_and_can_be_changed(opened: Opener) -> None:
     async with opened() as service:
         conversation = await service.begin("ada")
@@ -323,6 +340,7 @@ async def test_feedback_is_shown_and_can_be_changed(opened: Opener) -> None:
             await service.feedback("ada", conversation, question, Feedback("up"))
 
 
+@pytest.mark.lengthy
 async def test_older_messages_are_another_page(opened: Opener) -> None:
     async with opened() as service:
         conversation = await service.begin("ada")
@@ -348,6 +366,7 @@ async def test_a_temporary_chat_answers_and_is_found_nowhere(opened: Opener) -> 
             await service.page("ada", conversation)
 
 
+@pytest.mark.lengthy
 async def test_what_belongs_to_another_does_not_exist(opened: Opener) -> None:
     async with opened() as service:
         conversation = await service.begin("ada")
@@ -390,6 +409,7 @@ async def test_text_that_cannot_be_stored_is_refused(
         assert not (await service.page("ada", conversation)).messages
 
 
+@pytest.mark.lengthy
 async def test_pinned_messages_stay_in_the_window(opened: Opener) -> None:
     async with opened(Script(context=400)) as service:
         conversation = await service.begin("ada")
@@ -406,6 +426,7 @@ async def test_pinned_messages_stay_in_the_window(opened: Opener) -> None:
     assert lines[first] == "sent" and "left out" in lines.values()
 
 
+@pytest.mark.lengthy
 async def test_every_stage_and_action_is_counted(
     opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -429,6 +450,7 @@ async def test_every_stage_and_action_is_counted(
     assert facts is not None and set(facts.stage_seconds) >= {"load", "context", "writing"}
 
 
+@pytest.mark.lengthy
 async def test_conversations_are_listed_newest_first_page_by_page(opened: Opener) -> None:
     async with opened() as service:
         ids = [await service.begin("ada", title=str(number)) for number in range(5)]
@@ -439,6 +461,7 @@ async def test_conversations_are_listed_newest_first_page_by_page(opened: Opener
     assert [record.id for record in (*first, *rest)] == ids[::-1]
 
 
+@pytest.mark.lengthy
 async def test_without_encryption_it_works_the_same(
     opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -469,6 +492,7 @@ async def test_the_real_model_answers_and_names_the_conversation(model_home: Pat
     assert heard[-1].facts["prompt_tokens"] > 10
 
 
+@pytest.mark.lengthy
 async def test_the_same_question_to_another_adapter_is_another_answer(opened: Opener) -> None:
     script = Script(answer=lambda text: "plain", adapters={"pirate": lambda text: "Arr"})
     async with opened(script) as service:

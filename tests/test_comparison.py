@@ -87,6 +87,7 @@ def test_the_stop_ends_what_is_not_whole_and_keeps_what_is(
     assert found.replies[2, "scripted:paced"] == Reply(done=True, error="stopped")
 
 
+@pytest.mark.lengthy
 def test_the_frame_has_a_row_for_each_answer(compared: Comparison) -> None:
     frame = compared.frame
     assert list(frame["model"]) == MODELS * 2 and frame["tokens"].min() > 0
@@ -126,6 +127,7 @@ def test_it_is_saved_and_loaded_whole(compared: Comparison, tmp_path: Path) -> N
     assert Comparison.load(tmp_path / "compared.json") == compared
 
 
+@pytest.mark.lengthy
 def test_votes_become_ratings_and_preference_pairs(compared: Comparison, tmp_path: Path) -> None:
     compared.replies[0, "scripted:other"].text = "A wave."
     for _ in range(3):

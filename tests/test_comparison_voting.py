@@ -84,6 +84,7 @@ def test_what_was_voted_on_is_not_asked_again(compared: Comparison) -> None:
         Voting(compared).choose("left")
 
 
+@pytest.mark.lengthy
 def test_the_widget_tells_no_names_before_the_end(compared: Comparison) -> None:
     widget = compared.vote(seed=1)
     assert not any(model in json.dumps(widget.pair) for model in MODELS) and widget.result == ""
@@ -159,6 +160,7 @@ def open_judge(decide: Callable[[str, str], str]) -> Callable[..., ScriptedEngin
     return lambda name, options: ScriptedEngine(Script(answer=answer), name)
 
 
+@pytest.mark.lengthy
 def test_a_judges_votes_stand_apart_from_peoples(
     compared: Comparison, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,7 @@ def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return dict(compose["services"])
 
 
+@pytest.mark.lengthy
 def test_the_file_is_what_the_compose_specification_allows(compose: dict[str, Any]) -> None:
     vendored = resources.files("check_jsonschema.builtin_schemas.vendor")
     schema = json.loads(vendored.joinpath("compose-spec.json").read_text())

@@ -184,6 +184,7 @@ def test_an_old_turn_that_the_template_refuses_may_leave() -> None:
     assert with_fate(made, "left out") == ["unanswered"]
 
 
+@pytest.mark.lengthy
 def test_trimmed_white_space_costs_no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     trimming = ChatTemplate(byte_tokenizer(), CHATML.replace("content }}", "content | trim }}"))
     items = [

@@ -80,6 +80,7 @@ def test_an_empty_list_prints_nothing_into_a_pipe() -> None:
     assert said.out == "" and "no conversations of 'local'" in said.error
 
 
+@pytest.mark.lengthy
 def test_what_people_write_cannot_move_the_cursor() -> None:
     async def fill() -> str:
         async with opened_store() as store:
@@ -120,6 +121,7 @@ def test_show_as_json_is_a_tree(database: str) -> None:
     assert all(message["parent"] in {None, *named} for message in named.values())
 
 
+@pytest.mark.lengthy
 def test_show_goes_back_over_many_messages() -> None:
     async def fill() -> str:
         async with opened_store() as store:
@@ -132,6 +134,7 @@ def test_show_goes_back_over_many_messages() -> None:
     assert contents == [f"text {number}" for number in range(1_201)]
 
 
+@pytest.mark.lengthy
 def test_show_ledger_tells_what_the_model_was_not_given(database: str) -> None:
     async def fill() -> str:
         async with opened(Script(context=900)) as service:
@@ -148,6 +151,7 @@ def test_show_ledger_tells_what_the_model_was_not_given(database: str) -> None:
     assert shown["messages"][1]["ledger"]["window"] == 900
 
 
+@pytest.mark.lengthy
 def test_search_shows_the_words_in_their_place(database: str) -> None:
     tides, _ = filled()
     first, second = ran("conversations", "search", "tide", "makes", *ME).splitlines()
@@ -158,6 +162,7 @@ def test_search_shows_the_words_in_their_place(database: str) -> None:
     assert run("conversations", "search", "bicycle", *ME).out == ""
 
 
+@pytest.mark.lengthy
 def test_an_export_comes_back_as_an_equal_tree(database: str, tmp_path: Path) -> None:
     filled()
     file, again = tmp_path / "mine.json", tmp_path / "again.json"
@@ -181,6 +186,7 @@ def shapes(file: Path) -> set[tuple[Any, ...]]:
     return found
 
 
+@pytest.mark.lengthy
 def test_an_export_names_what_it_is_to_hold(database: str) -> None:
     tides, _ = filled()
     assert len(json.loads(ran("conversations", "export", tides, *ME))["conversations"]) == 1
@@ -195,6 +201,7 @@ def test_an_export_names_what_it_is_to_hold(database: str) -> None:
     assert with_others.code == 2 and with_others.out == ""
 
 
+@pytest.mark.lengthy
 def test_an_export_takes_no_file_s_place_without_force(tmp_path: Path) -> None:
     filled()
     file = tmp_path / "mine.json"
@@ -230,6 +237,7 @@ def test_a_broken_file_imports_nothing(database: str, tmp_path: Path) -> None:
     assert run("conversations", "list", "--user", "bob").out == ""
 
 
+@pytest.mark.lengthy
 def test_an_import_that_is_repeated_after_a_broken_connection_comes_in_once(
     database: str, tmp_path: Path
 ) -> None:
@@ -253,6 +261,7 @@ def test_an_import_that_is_repeated_after_a_broken_connection_comes_in_once(
     assert wait_for(import_twice()) == 2
 
 
+@pytest.mark.lengthy
 def test_delete_asks_nobody_in_a_pipe(database: str) -> None:
     tides, bread = filled()
     refused = run("conversations", "delete", tides, *ME)
@@ -265,6 +274,7 @@ def test_delete_asks_nobody_in_a_pipe(database: str) -> None:
     assert left["id"] == bread
 
 
+@pytest.mark.lengthy
 def test_delete_everything_takes_the_user_along(database: str) -> None:
     filled()
     ran("conversations", "delete", "--everything", "--yes", *ME)
@@ -325,6 +335,7 @@ def test_delete_asks_on_a_terminal() -> None:
     assert [one["id"] for one in json.loads(ran("conversations", "list", "--json", *ME))] == [tides]
 
 
+@pytest.mark.lengthy
 def test_someone_else_s_conversation_does_not_exist(database: str, tmp_path: Path) -> None:
     tides, _ = filled()
     for command in (("show",), ("export",), ("delete", "--yes")):
@@ -334,6 +345,7 @@ def test_someone_else_s_conversation_does_not_exist(database: str, tmp_path: Pat
         assert theirs.error == nobody.error.replace("0" * 32, tides)
 
 
+@pytest.mark.lengthy
 def test_verify_counts_what_is_whole(database: str) -> None:
     filled()
     said = run("conversations", "verify")

@@ -86,6 +86,7 @@ def test_versions_go_up_and_down_with_what_is_there(database: str, next_version:
     assert ran("db", "upgrade", "--to", "0003").endswith(": 0003\n")
 
 
+@pytest.mark.lengthy
 def test_a_downgrade_loses_nothing_unasked(database: str) -> None:
     filled()
     refused = run("db", "downgrade", "base")
@@ -119,6 +120,7 @@ def test_a_backup_is_restored_elsewhere(
     assert refused.code == 2 and "not empty" in refused.error
 
 
+@pytest.mark.lengthy
 def test_what_was_deleted_is_named_when_it_is_left_out(
     elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

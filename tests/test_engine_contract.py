@@ -126,6 +126,7 @@ async def test_times_are_in_order(engine: Held) -> None:
     assert 0 <= times.queued_seconds <= times.first_token_seconds <= times.total_seconds
 
 
+@pytest.mark.lengthy
 async def test_a_stop_string_ends_the_answer_and_is_not_shown(engine: Held) -> None:
     prompt = story(engine)
     whole, _ = await complete(engine, prompt, GREEDY)
@@ -213,6 +214,7 @@ async def test_cancelling_while_it_reads_the_prompt_frees_the_engine(
     assert not heard
 
 
+@pytest.mark.lengthy
 async def test_a_prompt_longer_than_the_window_is_refused(engine: Held) -> None:
     with pytest.raises(PromptTooLong, match="shorten it"):
         await deltas(engine, ask(engine, "word " * 9000), GREEDY)

@@ -156,6 +156,7 @@ def test_the_second_turn_sees_the_first(tmp_path: Path) -> None:
     assert text.index("say 1") < text.index("say 2")
 
 
+@pytest.mark.lengthy
 def test_a_run_goes_on_where_it_was_cut_off_and_asks_nothing_twice(tmp_path: Path) -> None:
     questions = suite(tmp_path)
     whole = run(questions, tmp_path / "run", asking=Asking(streams=1))
@@ -215,6 +216,7 @@ def runs(tmp_path: Path) -> tuple[Run, Run]:
     return run(questions, tmp_path / "old"), run(questions, tmp_path / "new", wrong_below(15))
 
 
+@pytest.mark.lengthy
 def test_differences_are_paired_by_sample(runs: tuple[Run, Run]) -> None:
     compared = compare_runs(*runs)
     assert compared.gain.value == pytest.approx(-15 / COUNT)
@@ -223,11 +225,13 @@ def test_differences_are_paired_by_sample(runs: tuple[Run, Run]) -> None:
     assert compared.slices["half: 0"].pairs == COUNT / 2
 
 
+@pytest.mark.lengthy
 def test_a_model_against_itself_differs_by_nothing(runs: tuple[Run, Run]) -> None:
     compared = compare_runs(runs[0], runs[0])
     assert compared.gain[:3] == (0.0, 0.0, 0.0) and compared.p_value == 1.0
 
 
+@pytest.mark.lengthy
 def test_the_noise_floor_counts_what_changes_when_asked_again(tmp_path: Path) -> None:
     seen: set[str] = set()
 
@@ -241,6 +245,7 @@ def test_the_noise_floor_counts_what_changes_when_asked_again(tmp_path: Path) ->
     assert noise_floor(run(suite(tmp_path), tmp_path / "once", asking=Asking())) is None
 
 
+@pytest.mark.lengthy
 def test_runs_of_other_questions_or_templates_are_refused(runs: tuple[Run, Run]) -> None:
     old, new = runs
     for name, told in (("identity", "questions"), ("template", "chat templates")):
@@ -277,12 +282,14 @@ def test_the_gate_passes_fails_or_says_that_it_cannot_tell(
     assert verdict.outcome == outcome and verdict.reasons
 
 
+@pytest.mark.lengthy
 def test_a_better_model_passes_where_a_gain_is_asked_for(tmp_path: Path) -> None:
     questions = suite(tmp_path)
     old, new = run(questions, tmp_path / "old", wrong_below(30)), run(questions, tmp_path / "new")
     assert judge_gate(compare_runs(old, new), Policy(gain=0.2)).outcome == Outcome.PASS
 
 
+@pytest.mark.lengthy
 def test_a_gain_must_be_above_what_a_model_differs_from_itself(tmp_path: Path) -> None:
     questions, seen = suite(tmp_path), set[str]()
 
@@ -326,6 +333,7 @@ def test_the_gate_wants_whole_runs_and_a_noise_floor(tmp_path: Path) -> None:
     assert verdict.outcome == Outcome.NOT_ENOUGH and "is partial" in verdict.reasons[0]
 
 
+@pytest.mark.lengthy
 def test_a_slice_that_suffers_fails_a_model_whose_mean_is_well(tmp_path: Path) -> None:
     questions = suite(tmp_path, columns={"slices": ["half"]})
 
@@ -341,6 +349,7 @@ def test_a_slice_that_suffers_fails_a_model_whose_mean_is_well(tmp_path: Path) -
 # The report
 
 
+@pytest.mark.lengthy
 def test_the_report_has_the_verdict_first_and_what_was_said_as_text(tmp_path: Path) -> None:
     questions = suite(tmp_path)
 

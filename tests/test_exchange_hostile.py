@@ -173,6 +173,7 @@ def test_no_bytes_do_anything_else_than_be_refused(data: bytes) -> None:
         read_conversations(io.BytesIO(data + b"x"))
 
 
+@pytest.mark.lengthy
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(max_size=5),
@@ -284,6 +285,7 @@ def test_very_many_nodes_in_a_small_file_take_no_memory() -> None:
     assert peak < 8 * len(text)
 
 
+@pytest.mark.lengthy
 def test_thoughts_that_repeat_themselves_take_no_memory() -> None:
     thought = {"content_type": "thoughts", "parts": ["x" * 1000]}
     message = {"author": {"role": "assistant"}, "content": thought}

@@ -131,6 +131,7 @@ def test_calls_of_tools_are_written_as_trainers_read_them() -> None:
     ]
 
 
+@pytest.mark.lengthy
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=6))
 def test_each_line_is_one_conversation_whatever_is_in_it(texts: list[str]) -> None:
     for line in lines(talk(*chain(*texts))):

@@ -53,6 +53,7 @@ def test_a_zip_with_a_link_is_refused() -> None:
         read_conversations(data)
 
 
+@pytest.mark.lengthy
 def test_a_zip_bomb_is_refused_while_it_unpacks() -> None:
     bomb = zip_of({"conversations.json": b"[" + b" " * 50_000_000})
     assert len(bomb.getvalue()) < 100_000

@@ -77,6 +77,7 @@ async def test_an_answer_that_is_watched_again_in_time_goes_on() -> None:
         assert seen[-1].kind == "done" and rises(seen) and shown(seen) == long_answer("go")
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("tokens", [0, 10])
 async def test_an_engine_that_fails_ends_that_answer_only(tokens: int) -> None:
     script = Script(answer=long_answer, fail_after=tokens)
@@ -118,6 +119,7 @@ async def test_a_failure_that_nobody_foresaw_stops_no_storing(
         assert status_of(node) == "running" and not failures
 
 
+@pytest.mark.lengthy
 async def test_a_clock_that_jumps_back_a_day_puts_nothing_out_of_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -139,6 +141,7 @@ async def test_a_clock_that_jumps_back_a_day_puts_nothing_out_of_order(
         assert found[tree[0].id] == (tree[1].id, siblings.answer)
 
 
+@pytest.mark.lengthy
 async def test_a_clock_that_jumps_back_leaves_no_conversation_out_of_the_pages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -157,6 +160,7 @@ async def test_a_clock_that_jumps_back_leaves_no_conversation_out_of_the_pages(
         ]
 
 
+@pytest.mark.lengthy
 async def test_a_clock_that_jumped_back_for_a_while_lets_nothing_expire_early(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -189,6 +193,7 @@ async def test_a_clock_that_jumps_back_makes_nothing_expire_and_nobody_dead(
         assert (await service.conversation(USER, conversation)).id == conversation
 
 
+@pytest.mark.lengthy
 async def test_an_hour_and_a_day_later_the_history_is_still_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

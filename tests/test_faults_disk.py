@@ -118,6 +118,7 @@ def is_sound(disk: SmallDisk) -> bool:
     return found == [("ok",)]
 
 
+@pytest.mark.lengthy
 async def test_a_full_disk_refuses_a_question_whole_and_takes_it_when_there_is_room(
     disk: SmallDisk,
 ) -> None:
@@ -182,6 +183,7 @@ async def test_an_answer_whose_end_finds_no_room_for_long_says_so_and_is_stored_
     assert is_sound(disk)
 
 
+@pytest.mark.lengthy
 async def test_a_process_ends_in_good_order_on_a_full_disk(disk: SmallDisk) -> None:
     seen: list[Event] = []
     async with opened() as filler:

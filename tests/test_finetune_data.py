@@ -256,6 +256,7 @@ def test_a_token_budget_ends_the_data(tmp_path: Path) -> None:
     assert 500 <= report.tokens < 700 and report.over_budget > 0
 
 
+@pytest.mark.lengthy
 def test_the_tables_hold_what_the_report_counts(tmp_path: Path) -> None:
     data = recipe(write_rows(tmp_path / "rows.jsonl", lessons(30)), tmp_path / "out")
     files, report = gather(data, TEMPLATE, tmp_path / "data")
@@ -289,6 +290,7 @@ def test_every_example_is_packed_once_and_no_row_overflows(lengths: list[int]) -
     assert all(sum(lengths[place] for place in row) <= 64 for row in rows)
 
 
+@pytest.mark.lengthy
 @given(st.lists(st.integers(1, 64), min_size=1, max_size=200))
 def test_at_most_one_row_is_less_than_half_full(lengths: list[int]) -> None:
     rows = list(pack(lengths, 64))

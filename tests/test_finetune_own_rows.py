@@ -21,7 +21,7 @@ from chatkit.settings import settings
 from chatkit.store.records import Feedback, VoteRecord
 from chatkit.template import ChatTemplate
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.lengthy]
 EXACT = AnswerOptions("scripted:", Sampling(temperature=0.5), cached=False)
 TEMPLATE = ChatTemplate(byte_tokenizer())
 

@@ -11,6 +11,7 @@ from chatkit.engines.freed_memory import return_freed_memory
 PIECES, PIECE_BYTES = 2000, 64 * 1024
 
 
+@pytest.mark.lengthy
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory")
 def test_what_the_heap_keeps_is_returned() -> None:
     library = ctypes.CDLL(None)

@@ -121,6 +121,7 @@ def test_a_system_without_control_groups_does_not_limit(tmp_path: Path) -> None:
     assert list(cgroup_memory(tmp_path)) == []
 
 
+@pytest.mark.lengthy
 @given(limit=st.integers(0, 2**40), used=st.integers(0, 2**40), cached=st.integers(0, 2**40))
 def test_free_lies_between_nothing_and_the_limit(
     tmp_path_factory: pytest.TempPathFactory, limit: int, used: int, cached: int

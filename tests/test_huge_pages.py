@@ -44,6 +44,7 @@ def anonymous(size: int = SIZE) -> mmap.mmap:
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
+@pytest.mark.lengthy
 def test_memory_keeps_what_it_holds() -> None:
     before = private_regions()
     with anonymous() as memory:
@@ -63,6 +64,7 @@ def test_memory_that_holds_little_is_left_small() -> None:
         assert gather(new_regions(before)) == 0
 
 
+@pytest.mark.lengthy
 def test_memory_that_was_given_back_is_left_alone() -> None:
     before = private_regions()
     with anonymous() as memory:

@@ -152,6 +152,7 @@ async def test_a_changed_password_and_a_disabled_account_end_sessions(database: 
         assert await identity.sign_in("anna", OTHER)
 
 
+@pytest.mark.lengthy
 async def test_only_admins_look_after_accounts_and_one_of_them_stays(database: str) -> None:
     async with opened_store() as store:
         identity = Identity(store)
@@ -254,6 +255,7 @@ async def test_what_happens_to_accounts_is_in_the_audit_log(database: str) -> No
         assert (await store.audit.verify()).broken_at is None
 
 
+@pytest.mark.lengthy
 async def test_who_signs_in_elsewhere_takes_the_account_of_their_address(database: str) -> None:
     async with opened_store() as store:
         identity, nobody = Identity(store), frozenset[str]()

@@ -20,6 +20,7 @@ from chatkit.evaluation.judging import (
 from chatkit.evaluation.record import Run
 from chatkit.evaluation.running import Asking
 
+pytestmark = pytest.mark.lengthy
 Judge = Callable[[str, str], str]
 
 

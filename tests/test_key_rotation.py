@@ -103,6 +103,7 @@ async def assert_whole(conversation: str) -> None:
         assert await store.opinions.preferences(USER) == {"tone": "dry"}
 
 
+@pytest.mark.lengthy
 async def test_after_a_rotation_everything_is_read_under_new_keys() -> None:
     before, conversation = await filled()
     async with opened_store() as store:
@@ -139,6 +140,7 @@ async def test_a_rotation_that_is_killed_leaves_everything_readable(step: str) -
     assert not master_file().with_name("master.key.next").exists()
 
 
+@pytest.mark.lengthy
 async def test_a_running_service_goes_on_after_a_rotation() -> None:
     async with opened() as service:
         old = await service.begin(USER, title="old")
@@ -153,6 +155,7 @@ async def test_a_running_service_goes_on_after_a_rotation() -> None:
         assert [one.title for one in await store.conversations.page(USER, 9)] == ["new"]
 
 
+@pytest.mark.lengthy
 async def test_a_service_that_has_nothing_in_memory_reads_after_a_rotation() -> None:
     _, conversation = await filled()
     async with opened_store() as service, opened_store() as other:
@@ -179,6 +182,7 @@ async def test_conversations_that_begin_during_rotations_can_be_read() -> None:
     await assert_whole(conversation)
 
 
+@pytest.mark.lengthy
 async def test_of_two_rotations_at_once_one_is_refused() -> None:
     _, conversation = await filled()
     async with opened_store() as one, opened_store() as two:
@@ -189,6 +193,7 @@ async def test_of_two_rotations_at_once_one_is_refused() -> None:
     await assert_whole(conversation)
 
 
+@pytest.mark.lengthy
 async def test_a_rotation_that_is_repeated_after_a_broken_connection_is_the_same_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -249,6 +254,7 @@ async def test_a_file_without_a_key_changes_nothing(content: str, tmp_path: Path
         key_from_file(tmp_path / "no.key")
 
 
+@pytest.mark.lengthy
 async def test_a_key_that_waits_for_nothing_is_not_taken() -> None:
     _, conversation = await filled()
     left = master_file().with_name("master.key.next")

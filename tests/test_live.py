@@ -182,6 +182,7 @@ async def test_closing_ends_followers_and_takes_nothing_more(ends: Ends) -> None
         await read(ends.reader, "c")
 
 
+@pytest.mark.lengthy
 @given(after=st.integers(0, 12), joins=st.integers(0, 12), final=st.booleans())
 def test_a_follower_gets_exactly_what_it_lacks(after: int, joins: int, final: bool) -> None:
     events = [*deltas(1, 11), Event(12, "done" if final else "delta")]
@@ -200,6 +201,7 @@ def test_a_follower_gets_exactly_what_it_lacks(after: int, joins: int, final: bo
     assert asyncio.run(follow()) == expected
 
 
+@pytest.mark.lengthy
 @given(st.text(st.characters(codec=None)), st.dictionaries(st.text(), st.integers() | st.none()))
 def test_any_text_and_facts_survive_the_way(text: str, facts: dict[str, int | None]) -> None:
     event = Event(7, "snapshot", text, facts)

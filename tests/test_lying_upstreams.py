@@ -168,6 +168,7 @@ async def test_a_stream_without_an_end(upstream: Upstream, engine: Engine) -> No
     assert 20 <= len(text) <= 22 and "writes more than it was asked for" in str(error)
 
 
+@pytest.mark.lengthy
 async def test_a_line_without_an_end(
     upstream: Upstream, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,6 +332,7 @@ def test_an_expired_certificate(tmp_path: Path) -> None:
     assert "cannot be trusted" in said and "certificate has expired" in said
 
 
+@pytest.mark.lengthy
 async def test_reasoning_is_kept_apart_from_the_answer() -> None:
     thinking = json.dumps({"choices": [{"delta": {"reasoning_content": "Hm. "}}]})
     newer = json.dumps({"choices": [{"delta": {"reasoning": "So."}}]})
@@ -353,6 +355,7 @@ async def test_reasoning_is_kept_apart_from_the_answer() -> None:
     assert "".join(delta.text for delta in heard) == "Yes."
 
 
+@pytest.mark.lengthy
 async def test_the_chat_service_keeps_what_came_before_a_server_died(upstream: Upstream) -> None:
     opened = await asyncio.to_thread(open_engine, upstream.name)
     service = await open_chat_service(settings(), ScriptedModels(opened), titles=False)  # type: ignore[arg-type]

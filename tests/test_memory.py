@@ -250,6 +250,7 @@ def test_every_model_of_the_catalogue_can_be_estimated(entry: Entry, kind: str) 
 # What must hold for every model
 
 
+@pytest.mark.lengthy
 @given(entry=entries, storage=storages, context=contexts, batch=batches)
 def test_the_parts_add_up(entry: Entry, storage: Storage, context: int, batch: int) -> None:
     needed = estimate(entry, Load("transformers", storage, context, batch))
@@ -394,6 +395,7 @@ def test_a_mac_shares_its_memory_between_cpu_and_gpu() -> None:
 RANKS = {"does not fit": 0, "fits with": 1, "fits": 2}
 
 
+@pytest.mark.lengthy
 @given(entry=entries, free=st.integers(0, 200 * GIB), more=st.integers(0, 200 * GIB))
 def test_more_memory_never_makes_the_verdict_worse(entry: Entry, free: int, more: int) -> None:
     for place in (laptop, card):

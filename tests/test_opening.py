@@ -47,6 +47,7 @@ def test_an_unknown_engine_is_refused() -> None:
         parse_name("smollm2-135m@vllm")
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("content", [b"", b"hello", b"GGUF" + bytes(100)])
 def test_a_file_that_is_no_gguf_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.gguf").write_bytes(content)

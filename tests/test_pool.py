@@ -232,6 +232,7 @@ async def test_what_waits_for_a_server_that_falls_moves_on(tmp_path: Path) -> No
         assert await running == "b"
 
 
+@pytest.mark.lengthy
 async def test_users_take_turns(tmp_path: Path) -> None:
     servers = [{"name": "a", "model": "a", "limit": 1}]
     fakes = {"a": Fake("aaaa", token_seconds=0.005, slots=1)}
@@ -386,6 +387,7 @@ def test_a_key_that_is_missing_is_named(tmp_path: Path) -> None:
         open_engine(f"pool:{made.path}")
 
 
+@pytest.mark.lengthy
 async def test_real_servers_by_their_names_with_keys_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -432,6 +434,7 @@ async def test_the_chat_service_stores_who_answered_and_who_asked(tmp_path: Path
     assert users == ["ada"]
 
 
+@pytest.mark.lengthy
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.booleans()), max_size=60))
 def test_a_fair_queue_serves_everybody_once_and_nobody_twice_in_a_round(
     steps: list[tuple[str, bool]],
@@ -453,6 +456,7 @@ def test_a_fair_queue_serves_everybody_once_and_nobody_twice_in_a_round(
         assert served[place + 1][0] != user or later == {user}
 
 
+@pytest.mark.lengthy
 @given(st.lists(st.integers(0, 3), max_size=80), st.lists(st.integers(0, 3), max_size=80))
 def test_two_prompts_share_a_path_exactly_as_far_as_they_are_equal(
     one: list[int], other: list[int]

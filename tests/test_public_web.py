@@ -117,6 +117,7 @@ async def test_of_a_huge_page_the_beginning_is_read(web: str) -> None:
     assert len(page.encode()) == public_web.LARGEST
 
 
+@pytest.mark.lengthy
 @pytest.mark.anyio
 async def test_a_slow_page_is_given_up(web: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(public_web, "SECONDS", 0.2)

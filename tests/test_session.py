@@ -82,6 +82,7 @@ def test_the_answer_shows_itself_while_it_comes(monkeypatch: pytest.MonkeyPatch)
     assert chat.display.ended == 1
 
 
+@pytest.mark.lengthy
 def test_the_conversation_goes_on(chat: Chat) -> None:
     chat.send("one")
     chat.send("two")
@@ -95,6 +96,7 @@ def test_retry_puts_another_answer_beside_the_first(chat: Chat) -> None:
     assert texts(chat) == ["hello", "You said: hello"]
 
 
+@pytest.mark.lengthy
 def test_edit_asks_something_else_and_keeps_the_old_branch(chat: Chat) -> None:
     old = chat.send("hello")
     chat.edit("goodbye")
@@ -123,6 +125,7 @@ def test_the_system_prompt_goes_first(chat: Chat) -> None:
     assert chat.messages[0] == Message("system", "Be brief.")
 
 
+@pytest.mark.lengthy
 def test_tokens_count_what_the_model_is_given(chat: Chat) -> None:
     assert chat.tokens == 0
     chat.send("hello")
@@ -145,6 +148,7 @@ def test_text_that_no_store_can_hold_is_refused(chat: Chat) -> None:
     assert not chat.conversation.nodes
 
 
+@pytest.mark.lengthy
 def test_a_full_window_leaves_the_conversation_as_it_was(chat: Chat) -> None:
     chat.send("hello")
     with pytest.raises(PromptTooLong):
@@ -154,6 +158,7 @@ def test_a_full_window_leaves_the_conversation_as_it_was(chat: Chat) -> None:
     assert texts(chat)[-1] == "You said: short"
 
 
+@pytest.mark.lengthy
 def test_retry_asks_a_question_again_that_failed(chat: Chat) -> None:
     chat.send("hello")
     with pytest.raises(PromptTooLong):
@@ -163,6 +168,7 @@ def test_retry_asks_a_question_again_that_failed(chat: Chat) -> None:
     assert len(texts(chat)) == 4
 
 
+@pytest.mark.lengthy
 def test_what_came_before_a_failure_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     chat = chat_with(monkeypatch, Script(fail_after=3))
     with pytest.raises(EngineError):
@@ -170,6 +176,7 @@ def test_what_came_before_a_failure_is_kept(monkeypatch: pytest.MonkeyPatch) -> 
     assert texts(chat) == ["hello", "You"]
 
 
+@pytest.mark.lengthy
 def test_ctrl_c_stops_the_answer_and_keeps_what_came(monkeypatch: pytest.MonkeyPatch) -> None:
     chat = chat_with(monkeypatch, Script(answer=lambda _: "word " * 500, token_seconds=0.005))
     display = chat.display
@@ -187,6 +194,7 @@ def test_ctrl_c_stops_the_answer_and_keeps_what_came(monkeypatch: pytest.MonkeyP
     assert 5 <= len(reply.text) < 2500
 
 
+@pytest.mark.lengthy
 def test_leaving_a_stream_early_keeps_what_came(monkeypatch: pytest.MonkeyPatch) -> None:
     chat = chat_with(monkeypatch, Script(answer=lambda _: "word " * 500, token_seconds=0.001))
     for number, _ in enumerate(stream := chat.stream("tell me")):
@@ -197,12 +205,14 @@ def test_leaving_a_stream_early_keeps_what_came(monkeypatch: pytest.MonkeyPatch)
     assert question == "tell me" and answer.startswith("word") and len(answer) < 2500
 
 
+@pytest.mark.lengthy
 def test_sampling_of_one_message_goes_over_the_chats_own(chat: Chat) -> None:
     chat.sampling = Sampling(max_tokens=3)
     assert chat.send("hello").text == "You"
     assert chat.send("hello", sampling=Sampling(max_tokens=8)).text == "You said"
 
 
+@pytest.mark.lengthy
 def test_a_chat_may_choose_an_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
     model = chat_with(
         monkeypatch, Script(answer=lambda text: "plain", adapters={"pirate": lambda text: "Arr"})
@@ -215,6 +225,7 @@ def test_a_chat_may_choose_an_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+@pytest.mark.lengthy
 def test_a_saved_chat_is_taken_up_whole(chat: Chat, tmp_path: Path) -> None:
     chat.system = "Be brief."
     chat.send("héllo 👍")
@@ -227,6 +238,7 @@ def test_a_saved_chat_is_taken_up_whole(chat: Chat, tmp_path: Path) -> None:
     assert [node.message.content for node in answers] == ["You said: héllo 👍"] * 2
 
 
+@pytest.mark.lengthy
 def test_a_chat_that_cannot_be_saved_says_where(chat: Chat, tmp_path: Path) -> None:
     chat.send("hello")
     with pytest.raises(InputError, match=r"nowhere/chat\.json cannot be written"):
@@ -261,6 +273,7 @@ def test_the_real_model_answers(model_home: Path) -> None:
     assert "Paris" in chat.send("What is the capital of France?").text
 
 
+@pytest.mark.lengthy
 @given(st.lists(st.tuples(st.booleans(), st.text(max_size=5)), max_size=20), st.randoms())
 def test_a_path_is_what_was_said_on_the_way(
     said: list[tuple[bool, str]], random: "st.random.Random"
@@ -276,6 +289,7 @@ def test_a_path_is_what_was_said_on_the_way(
     assert Conversation.of(conversation.nodes.values()) == conversation
 
 
+@pytest.mark.lengthy
 def test_a_conversation_is_there_in_another_process(chat: Chat) -> None:
     chat.system = "Be brief."
     chat.send("hello")
@@ -285,6 +299,7 @@ def test_a_conversation_is_there_in_another_process(chat: Chat) -> None:
     assert later.retry().text == "You said: hello"
 
 
+@pytest.mark.lengthy
 def test_a_temporary_chat_is_in_no_list(chat: Chat) -> None:
     temporary = chat.model.chat(temporary=True)
     temporary.send("secret")

@@ -16,6 +16,7 @@ def measured(streams: list[int]) -> list[Speed]:
     return asyncio.run(measure_speed("slow", engine, streams, tokens=20, rounds=2))
 
 
+@pytest.mark.lengthy
 def test_waits_and_tokens_are_those_of_the_engine() -> None:
     (alone,) = measured([1])
     assert (alone.model, alone.streams, alone.answers) == ("slow", 1, 2)

@@ -1,5 +1,6 @@
 """Stop strings: never shown, not even in part."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,6 +9,7 @@ from chatkit.engines.stop_strings import StopStrings
 letters = st.text("ab|<>", max_size=12)
 
 
+@pytest.mark.lengthy
 @given(pieces=st.lists(letters, max_size=8), stop=st.lists(letters.filter(bool), max_size=3))
 def test_what_is_shown_is_the_text_before_the_first_stop(
     pieces: list[str], stop: list[str]

@@ -39,6 +39,7 @@ def test_no_method_of_the_service_is_left_out() -> None:
     assert with_user == CALLS.keys() | OWN
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("temporary", [False, True], ids=["kept", "temporary"])
 async def test_what_is_anothers_is_refused_as_what_does_not_exist(
     database: str, temporary: bool
@@ -103,6 +104,7 @@ async def test_lists_searches_and_exports_hold_only_ones_own(database: str) -> N
         assert await service.search(USER, "secret")
 
 
+@pytest.mark.lengthy
 async def test_deleting_a_person_leaves_others_alone(database: str) -> None:
     async with opened() as service:
         hers, his = await service.begin(USER), await service.begin(STRANGER)

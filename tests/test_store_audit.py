@@ -80,6 +80,7 @@ async def test_an_empty_log_holds(store: Store) -> None:
     assert await store.audit.verify() == Verdict(0, None)
 
 
+@pytest.mark.lengthy
 async def test_the_log_says_what_was_done_by_pseudonyms_only(database: str) -> None:
     async with opened() as service:
         conversation = await service.begin(USER)

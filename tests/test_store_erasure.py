@@ -139,6 +139,7 @@ async def test_a_backup_does_not_bring_the_earlier_life_of_a_person_back(
         assert await filled(store) == {"audit"}
 
 
+@pytest.mark.lengthy
 async def test_a_deletion_takes_everything_that_belongs_to_it(database: str) -> None:
     async with opened(Script(context=900)) as service:
         gone, kept = await service.begin(USER), await service.begin(USER)
@@ -189,6 +190,7 @@ async def test_no_memory_of_the_process_holds_what_has_expired(database: str) ->
         assert await held_about(service, conversation, answer) == ["log"]
 
 
+@pytest.mark.lengthy
 async def test_an_answer_that_is_being_written_ends_with_its_conversation(database: str) -> None:
     script = Script(answer=lambda _: "word " * 2000, token_seconds=0.01)
     async with opened(script) as service:
@@ -208,6 +210,7 @@ async def test_deleting_twice_says_that_there_is_no_such_conversation(database: 
             await store.erasure.conversation(USER, gone)
 
 
+@pytest.mark.lengthy
 async def test_a_fork_outlives_what_it_was_forked_from(database: str) -> None:
     async with opened() as service:
         original = await service.begin(USER)

@@ -70,6 +70,7 @@ async def prepared(service: ChatService) -> tuple[str, str]:
     return conversation, await answer_to(service, conversation, "hi")
 
 
+@pytest.mark.lengthy
 async def test_a_name_of_no_possible_shape_is_a_conversation_that_does_not_exist(
     database: str,
 ) -> None:
@@ -85,6 +86,7 @@ async def test_a_name_of_no_possible_shape_is_a_conversation_that_does_not_exist
         assert await all_rows(service.store) == before
 
 
+@pytest.mark.lengthy
 async def test_a_name_of_no_possible_shape_is_a_message_that_does_not_exist(database: str) -> None:
     async with opened() as service:
         conversation, _ = await prepared(service)
@@ -105,6 +107,7 @@ async def test_a_name_of_no_possible_shape_is_a_message_that_does_not_exist(data
         assert await all_rows(service.store) == before
 
 
+@pytest.mark.lengthy
 async def test_text_that_no_store_holds_is_refused_or_cleaned(database: str) -> None:
     async with opened() as service:
         conversation, answer = await prepared(service)

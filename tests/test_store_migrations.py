@@ -167,6 +167,7 @@ async def test_a_database_in_memory_is_what_an_upgrade_makes() -> None:
     assert await made(migrate.make_in_memory) == expected
 
 
+@pytest.mark.lengthy
 async def test_the_way_back_leaves_an_empty_database(empty_database: str) -> None:
     await filled()
     await with_database(empty_database, lambda it: migrate.downgrade(it, "base"))
@@ -177,6 +178,7 @@ async def test_the_way_back_leaves_an_empty_database(empty_database: str) -> Non
         assert await store.conversations.page(USER, 9) == ()
 
 
+@pytest.mark.lengthy
 async def test_data_stays_on_the_way_to_the_next_version_and_back(
     empty_database: str, next_version: Callable[..., str]
 ) -> None:
@@ -193,6 +195,7 @@ async def test_data_stays_on_the_way_to_the_next_version_and_back(
     assert await asked(empty_database, everything) == before
 
 
+@pytest.mark.lengthy
 async def test_a_step_that_would_leave_orphans_is_refused(
     own_home: Path, next_version: Callable[..., str]
 ) -> None:
@@ -205,6 +208,7 @@ async def test_a_step_that_would_leave_orphans_is_refused(
     assert await asked(address, everything) == before
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("way", ["up", "down"])
 async def test_a_step_that_fails_half_way_changes_nothing(
     empty_database: str, next_version: Callable[..., str], way: str
@@ -242,6 +246,7 @@ async def test_a_process_killed_half_way_leaves_the_old_version_and_the_next_sta
     assert "colours" in await asked(empty_database, tables)
 
 
+@pytest.mark.lengthy
 async def test_a_database_of_a_newer_version_is_refused_and_unchanged(empty_database: str) -> None:
     await filled()
 

@@ -194,6 +194,7 @@ async def test_a_message_of_another_tree_is_no_parent(store: Store) -> None:
     assert await store.nodes.tree(USER, here) == ()
 
 
+@pytest.mark.lengthy
 async def test_an_answer_sent_again_while_it_runs_is_the_same(database: str) -> None:
     async with opened() as service:
         conversation = await service.begin(USER)

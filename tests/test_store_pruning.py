@@ -77,6 +77,7 @@ async def test_what_is_not_there_is_not_deleted(store: Store) -> None:
     assert len(await store.nodes.tree(USER, other)) == 1
 
 
+@pytest.mark.lengthy
 async def test_a_restored_backup_loses_it_again(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -166,12 +166,14 @@ def read_with(key: bytes, sealed: Iterable[bytes]) -> set[str]:
     return found
 
 
+@pytest.mark.lengthy
 async def test_sqlite_files_never_hold_what_was_written(own_home: Path) -> None:
     async with opened(Script(say, context=900)) as service:
         await write(service)
         assert not markers_in(own_home)
 
 
+@pytest.mark.lengthy
 async def test_a_deleted_conversation_is_gone_from_every_sqlite_file(own_home: Path) -> None:
     async with opened(Script(say, context=900)) as service:
         written = await write(service)
@@ -184,6 +186,7 @@ async def test_a_deleted_conversation_is_gone_from_every_sqlite_file(own_home: P
         assert not markers_in(own_home)
 
 
+@pytest.mark.lengthy
 async def test_a_deleted_person_is_gone_from_every_sqlite_file(own_home: Path) -> None:
     async with opened(Script(say, context=900)) as service:
         written = await write(service)
@@ -193,6 +196,7 @@ async def test_a_deleted_person_is_gone_from_every_sqlite_file(own_home: Path) -
         assert not markers_in(own_home)
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("whole", [False, True], ids=["the conversation", "the person"])
 async def test_without_encryption_a_deletion_reaches_index_and_log(
     own_home: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
@@ -266,6 +270,7 @@ async def talk_without_trace(service: ChatService) -> str:
     return conversation
 
 
+@pytest.mark.lengthy
 async def test_a_temporary_chat_leaves_no_file_and_no_byte(own_home: Path) -> None:
     async with opened(Script(say, context=900)) as service:
         files, rows = set(own_home.rglob("*")), await all_rows(service.store)

@@ -120,6 +120,7 @@ async def test_a_query_without_a_word_or_too_long_is_refused(database: str) -> N
                 await store.search.find(USER, query)
 
 
+@pytest.mark.lengthy
 async def test_no_query_is_an_error_of_the_database(database: str) -> None:
     async with filled() as (store, _, names):
 
@@ -173,6 +174,7 @@ async def test_index_and_reading_find_the_same(
         assert {n for n, text in enumerate(said) if word in WORD.findall(text)} <= hits
 
 
+@pytest.mark.lengthy
 async def test_the_longest_message_is_indexed(database: str) -> None:
     async with opened_store() as store:
         conversation = await begun(store)

@@ -24,6 +24,7 @@ async def answered(service: ChatService, conversation: str, node: str) -> None:
         pass
 
 
+@pytest.mark.lengthy
 async def test_answers_are_counted_by_model_with_what_came_of_them(database: str) -> None:
     async with opened() as service:
         talk = await service.begin(USER)
@@ -76,6 +77,7 @@ async def test_a_models_speed_is_that_of_its_newest_answers(database: str) -> No
         assert await service.speed("scripted:other") is None
 
 
+@pytest.mark.lengthy
 async def test_only_admins_see_usage_and_the_audit_log(database: str) -> None:
     async with opened() as service:
         anna = await service.identity.add("anna", "admin", "correct horse battery")

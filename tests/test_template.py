@@ -64,6 +64,7 @@ dangerous = st.text(max_size=30) | st.lists(
 ).map("".join)
 
 
+@pytest.mark.lengthy
 @given(first=dangerous, reply=dangerous, last=dangerous)
 @settings(max_examples=300)
 def test_whatever_is_said_the_control_tokens_are_the_templates_own(
@@ -74,6 +75,7 @@ def test_whatever_is_said_the_control_tokens_are_the_templates_own(
     assert control_ids(template, said) == control_ids(template, harmless)
 
 
+@pytest.mark.lengthy
 @given(text=dangerous)
 @settings(max_examples=300)
 def test_whatever_is_said_arrives_as_it_was_said(template: ChatTemplate, text: str) -> None:
@@ -81,6 +83,7 @@ def test_whatever_is_said_arrives_as_it_was_said(template: ChatTemplate, text: s
     assert template.tokenizer.decode(ids) == f"user\n{text}\n"
 
 
+@pytest.mark.lengthy
 @given(question=dangerous, answer=dangerous, more=dangerous)
 @settings(max_examples=300)
 def test_exactly_the_answers_and_their_end_tokens_are_trained(

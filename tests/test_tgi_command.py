@@ -64,6 +64,7 @@ def test_every_option_is_one_of_tgis() -> None:
     assert given["--lora-adapters"] == "a/b" and given["--usage-stats"] == "off"
 
 
+@pytest.mark.lengthy
 def test_a_gated_model_gets_the_token_by_its_name_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     said = run("--model", "llama-3.1-8b-instruct", "--gpu", "24GB")
@@ -78,6 +79,7 @@ def test_the_command_is_for_this_machine_alone() -> None:
     assert words[words.index("--publish") + 1] == "127.0.0.1:9000:80"
 
 
+@pytest.mark.lengthy
 def test_the_lines_for_compose_are_the_same_plan() -> None:
     said = run("--model", "mistral-7b-instruct", "--gpu", "24GB", "--format", "env").stdout
     lines = dict(line.split("=", 1) for line in said.splitlines())
@@ -105,6 +107,7 @@ def test_what_cannot_be_is_one_sentence_with_a_way_out(
         plan(model, hardware, **options)
 
 
+@pytest.mark.lengthy
 def test_without_a_card_it_asks_for_one() -> None:
     said = run("--model", "mistral-7b-instruct")
     assert said.returncode == 2 and "--gpu 24GB" in said.stderr

@@ -363,6 +363,7 @@ class Calling(Listening):
 CALL = json.dumps({"name": "weather", "arguments": {"city": "Oslo"}})
 
 
+@pytest.mark.lengthy
 def test_a_call_of_a_tool_is_told_as_one() -> None:
     engine = Calling(CALL)
     with wire_server(engine) as server:
@@ -407,6 +408,7 @@ def test_an_answer_in_words_is_no_call() -> None:
         assert text(chat(server, tools=TOOLS)) == "Hello."
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("answer", [CALL[:20], "[" * 1500], ids=["cut", "endlessly nested"])
 def test_half_a_call_is_a_tool_error(answer: str) -> None:
     with wire_server(Calling(answer)) as server:
@@ -428,6 +430,7 @@ def test_tools_and_a_format_exclude_each_other(server: Running) -> None:
     assert reply.json()["error"] == "Tool error: Tool with name none such not found"
 
 
+@pytest.mark.lengthy
 def test_a_failure_in_mid_stream_is_an_event_and_then_done() -> None:
     with wire_server(saying("hello", fail_after=3)) as server:
         *chunks, error, done = server.events(
@@ -443,6 +446,7 @@ def test_a_failure_in_mid_stream_is_an_event_and_then_done() -> None:
     assert failed.status_code == 424 and failed.json()["error_type"] == "generation"
 
 
+@pytest.mark.lengthy
 def test_too_many_requests_are_429_for_every_client() -> None:
     with wire_server(saying("x" * 900, token_seconds=0.01), max_concurrent_requests=1) as server:
         stream = client_of(server).chat.completions.create(model="tgi", messages=ASK, stream=True)

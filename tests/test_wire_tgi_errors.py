@@ -127,6 +127,7 @@ def test_an_answer_without_an_end_is_incomplete() -> None:
     assert error["error_type"] == "incomplete_generation_stream"
 
 
+@pytest.mark.lengthy
 def test_a_place_is_free_again_after_success_error_and_refusal() -> None:
     with wire_server(saying("hello", fail_after=3), max_concurrent_requests=2) as server:
         for _ in range(6):

@@ -129,6 +129,7 @@ def counts(server: Running) -> dict[str, float]:
     }
 
 
+@pytest.mark.lengthy
 def test_metrics_move_by_what_happened() -> None:
     with wire_server() as server:
         before = counts(server)
@@ -147,6 +148,7 @@ def test_metrics_move_by_what_happened() -> None:
     assert moved["tgi_request_duration_count"] == 2
 
 
+@pytest.mark.lengthy
 def test_sixteen_clients_at_once_do_not_mix(server: Running) -> None:
     answers: dict[int, str] = {}
 
