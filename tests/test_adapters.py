@@ -26,7 +26,7 @@ from chatkit.prompt import build_prompt
 from chatkit.sampling import Sampling
 
 pytestmark = [pytest.mark.anyio, pytest.mark.model]
-GREEDY = Sampling(temperature=0, max_tokens=32)
+GREEDY = Sampling(temperature=0, max_tokens=24)
 
 
 @pytest.fixture(scope="module")
