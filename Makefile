@@ -9,10 +9,9 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/(tests?|transformers/models
 PORT ?= 5006
 # The tests start hundreds of processes; none compiles anew what another one has compiled.
 unexport PYTHONDONTWRITEBYTECODE
-# A file's tests stay together: what they start, they share. Each process computes with one thread,
-# and those that a test asks for sleep while they wait: spinning they keep the cores from the other
-# process's, and both take several times as long.
-PYTEST := OMP_NUM_THREADS=1 GOMP_SPINCOUNT=500 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 \
+# A file's tests stay together: what they start, they share. PyTorch's threads sleep while they
+# wait; spinning they keep the cores from the other process's, and both take several times as long.
+PYTEST := GOMP_SPINCOUNT=500 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 \
     --dist=loadfile
 
 .PHONY: demo test quick check bench test-slow test-vllm model browser services clean
