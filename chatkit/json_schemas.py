@@ -1,6 +1,6 @@
 """JSON schemas that people send: whether one is well formed, and what of a value breaks it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, NoReturn
 
@@ -13,7 +13,8 @@ from jsonschema_rs import (
     ValidationError,
 )
 
-# Who checks schemas calls itself for each level.
+# Who checks schemas and values calls itself for each level, and a stack that is full ends the
+# whole process.
 MOST_LEVELS = 200
 LATEST = "https://json-schema.org/draft/2020-12/schema"
 DRAFTS = {
@@ -45,8 +46,8 @@ def schema_fault(schema: Mapping[str, Any]) -> str | None:
     return error.message if error else None
 
 
-def values_of(schema: Mapping[str, Any]) -> Draft202012Validator:
-    """Make what tells the faults of values.
+def fault_finder(schema: Mapping[str, Any]) -> Callable[[Any], str | None]:
+    """Make what says how a value breaks a schema, None when it does not.
 
     Args:
         schema: one without a fault, of draft 2020-12.
@@ -55,9 +56,17 @@ def values_of(schema: Mapping[str, Any]) -> Draft202012Validator:
         ValueError: it refers to a schema elsewhere.
     """
     try:
-        return Draft202012Validator(dict(schema), retriever=_fetch_nothing)
+        validator = Draft202012Validator(dict(schema), retriever=_fetch_nothing)
     except ValidationError as error:
         raise ValueError(error.message) from None
+
+    def fault(value: Any) -> str | None:
+        if _is_deeper(value, MOST_LEVELS):
+            return f"it is more than {MOST_LEVELS} levels deep"
+        error = next(validator.iter_errors(value), None)
+        return error.message if error else None
+
+    return fault
 
 
 @cache

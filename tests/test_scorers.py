@@ -10,6 +10,7 @@ from chatkit.messages import Message, assistant, user
 from chatkit.scorers import Score, scorer_of
 from chatkit.scorers.talking import talk_scorer
 
+LISTS = {"type": "array", "items": {"$ref": "#"}}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 
 
@@ -45,6 +46,8 @@ def test_an_installed_package_brings_scorers(
         ({"kind": "json_schema", "schema": SCHEMA}, '{"a": "x"}', None, 0.5),
         ({"kind": "json_schema", "schema": SCHEMA}, "a: 1", None, 0),
         ({"kind": "json_schema", "schema": SCHEMA}, "[" * 5000, None, 0),
+        ({"kind": "json_schema", "schema": LISTS}, "[[]]", None, 1),
+        ({"kind": "json_schema", "schema": LISTS}, "[" * 300 + "]" * 300, None, 0.5),
         ({"kind": "length", "most": 2}, "one two three four", None, 0.5),
         ({"kind": "length", "least": 4, "most": 9}, "one two", None, 0.5),
         ({"kind": "keywords", "words": ["sun", "rain"]}, "Sun and snow", None, 0.5),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chatkit.errors import InputError
-from chatkit.json_schemas import schema_fault, values_of
+from chatkit.json_schemas import fault_finder, schema_fault
 from chatkit.scorers.score import Score, Scorer, passed
 
 
@@ -44,7 +44,7 @@ def json_schema(schema: Mapping[str, Any]) -> Scorer:
     if fault := schema_fault(schema):
         raise InputError(f"The JSON schema is broken ({fault}); correct it.")
     try:
-        values = values_of(schema)
+        fault_of = fault_finder(schema)
     except ValueError as error:
         raise InputError(f"The JSON schema is broken ({error}); correct it.") from None
 
@@ -53,8 +53,8 @@ def json_schema(schema: Mapping[str, Any]) -> Scorer:
             value = json.loads(answer)
         except (ValueError, RecursionError) as error:
             return Score(0.0, f"no JSON: {error}")
-        problem = next(values.iter_errors(value), None)
-        return Score(0.5, problem.message) if problem else Score(1.0)
+        problem = fault_of(value)
+        return Score(0.5, problem) if problem else Score(1.0)
 
     return score
 
