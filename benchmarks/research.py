@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from statistics import median
@@ -35,7 +35,8 @@ def run() -> Iterator[str]:
     """
     told: Speeds = {}
     for _ in range(ROUNDS):
-        for speeds in map(_alone, (*EMBEDDED, None)):
+        measured = [_alone(_embedded, title) for title in EMBEDDED]
+        for speeds in (*measured, _alone(_transformers)):
             for name, each in speeds.items():
                 told.setdefault(name, []).extend(each)
     middle = {name: median(each) for name, each in told.items()}
@@ -50,10 +51,9 @@ def run() -> Iterator[str]:
     yield f"our loop in transformers: {loop:.1f}, {loop / generate:.2f}x generate"
 
 
-def _alone(title: str | None) -> Speeds:
-    measure = _transformers if title is None else _embedded
+def _alone(measure: Callable[..., Speeds], *arguments: str) -> Speeds:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(measure, title).result()
+        return process.submit(measure, *arguments).result()
 
 
 def _embedded(title: str) -> Speeds:
@@ -66,7 +66,7 @@ def _embedded(title: str) -> Speeds:
     return {title: speeds}
 
 
-def _transformers(_: None) -> Speeds:
+def _transformers() -> Speeds:
     engine = open_engine(f"{MODEL}@transformers")
     assert isinstance(engine, TransformersEngine)
     _ask(engine, QUESTIONS[0])
