@@ -104,6 +104,24 @@ def test_a_setting_that_is_no_number_is_one_sentence(echo_app: App, visit: Visit
     expect(visitor.questions).to_have_count(1)
 
 
+def test_a_conversation_that_comes_takes_no_focus_from_a_setting(
+    echo_app: App, visit: Visit
+) -> None:
+    visitor = visit(echo_app)
+    visitor.ask("hello")
+    visitor.press("New chat")
+    expect(visitor.answers).to_have_count(0)
+    visitor.page.get_by_label("Open settings").click()
+    visitor.page.get_by_label("Temperature").click()
+
+    visitor.page.evaluate("history.back()")
+    expect(visitor.answers).to_have_count(1)
+
+    expect(visitor.page.get_by_label("Temperature")).to_be_focused()
+    visitor.page.keyboard.press("Escape")
+    expect(visitor.page.get_by_label("Temperature")).to_be_hidden()
+
+
 def test_the_answer_can_be_asked_for_again(echo_app: App, visit: Visit) -> None:
     visitor = visit(echo_app)
     visitor.ask("hello")

@@ -7,7 +7,7 @@ import {keepFor, newId, outbox, reloads, visitor} from "../../../../static/exten
 import {button, grow, make, message, tellMoment, unsent, wordButton} from "../../../../static/extensions/chatkit/message.js"
 import {aboveKeyboard, installable, swipes} from "../../../../static/extensions/chatkit/phone.js"
 import {keySheet, promptSheet} from "../../../../static/extensions/chatkit/sheets.js"
-import {nameShell, showSidebar} from "../../../../static/extensions/chatkit/shell.js"
+import {focusIsTaken, nameShell, showSidebar} from "../../../../static/extensions/chatkit/shell.js"
 import {dateLanguage, here, isDark, preferred} from "../../../../static/extensions/chatkit/shared.js"
 
 const LOST = "The connection to the server was lost; trying again."
@@ -267,7 +267,8 @@ function render({model, view}) {
       requestAnimationFrame(loadNear)
       if (other) {
         // On a phone this would bring up the keyboard.
-        if (matchMedia("(hover: hover)").matches) { typing.field.focus() }
+        const keyboard = matchMedia("(hover: hover)").matches
+        if (keyboard && !focusIsTaken(typing.field)) { typing.field.focus() }
       }
     },
     put({bubble}) { if (find(bubble.id)) { steadily(() => put(bubble)) } },

@@ -61,6 +61,17 @@ const shellOf = element => {
   return root
 }
 
+// Whether somebody is in a dialog, or writes in another field: then the focus stays where it is.
+export function focusIsTaken(field) {
+  let at = document.activeElement
+  while (at?.shadowRoot?.activeElement) { at = at.shadowRoot.activeElement }
+  if (at !== field && at?.matches("input, textarea, select")) { return true }
+  for (; at; at = at.parentElement ?? at.getRootNode().host) {
+    if (at.matches("dialog, [role=dialog]")) { return true }
+  }
+  return false
+}
+
 // Opens or closes the drawer of conversations, as its own button does.
 export function showSidebar(element, shown) {
   const labels = (shown ? ["Open conversations", "Open drawer"] : ["Close conversations", "Close drawer"])
