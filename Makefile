@@ -29,8 +29,8 @@ quick: .venv/installed-dev check  ## No model, browser or server, nothing length
 	$(PYTEST) --dist=worksteal -m "not slow and not vllm and not model and not browser \
 	    and not services and not lengthy"
 
-test-slow: .venv/installed-dev model browser services  ## What takes minutes.
-	$(BIN)/python -m pytest -m slow
+test-slow: .venv/installed-dev model browser services  ## What takes long.
+	$(PYTEST) -m slow
 
 test-vllm: .venv/installed-dev model  ## A real vLLM on the CPU, in an environment of its own.
 	$(BIN)/python tests/install_vllm.py .venv-vllm

@@ -25,7 +25,7 @@ from chatkit.messages import user
 from chatkit.prompt import build_prompt
 from chatkit.sampling import Sampling
 
-pytestmark = [pytest.mark.anyio, pytest.mark.model]
+pytestmark = [pytest.mark.anyio, pytest.mark.model, pytest.mark.slow]
 GREEDY = Sampling(temperature=0, max_tokens=24)
 
 

@@ -225,6 +225,7 @@ def test_stop_keeps_what_has_come(app: App, visit: Visit) -> None:
     assert visitor.answers.first.locator(".text").inner_text() == partial
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_the_newest_words_are_followed_unless_the_visitor_scrolls_back(
     app: App, visit: Visit
@@ -246,6 +247,7 @@ def test_the_newest_words_are_followed_unless_the_visitor_scrolls_back(
     visitor.page.get_by_label("Stop").click()
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_two_visitors_at_once_share_one_engine(app: App, visit: Visit) -> None:
     one, other = visit(app), visit(app, stranger=True)

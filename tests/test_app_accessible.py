@@ -11,7 +11,7 @@ pytest_plugins = "visiting"
 pytestmark = pytest.mark.browser
 
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
-THEMES = ["Light", "Dark", "High contrast"]
+OTHER_THEMES = ["Dark", "High contrast"]
 RICH = """# A heading
 
 Some *words* with `code` and a [link](https://example.com).
@@ -55,7 +55,9 @@ def in_theme(visitor: Visitor, theme: str) -> None:
     visitor.page.wait_for_timeout(700)
 
 
-@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize(
+    "theme", ["Light", *(pytest.param(theme, marks=pytest.mark.slow) for theme in OTHER_THEMES)]
+)
 def test_no_screen_has_a_violation(echo_app: App, visit: Visit, theme: str) -> None:
     visitor = visit(echo_app)
     page = visitor.page

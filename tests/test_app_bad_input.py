@@ -34,6 +34,7 @@ def units(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").hex()
 
 
+@pytest.mark.slow
 def test_without_storage_the_page_works_as_long_as_it_is_open(
     echo_app: App, browser: Browser
 ) -> None:
@@ -48,6 +49,7 @@ def test_without_storage_the_page_works_as_long_as_it_is_open(
     context.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("year", [2001, 2099])
 def test_a_clock_that_is_wrong_by_years_loses_nothing(
     echo_app: App, browser: Browser, year: int
@@ -115,6 +117,7 @@ def test_a_file_with_a_hostile_name_is_named_as_text(
     assert visitor.page.evaluate("window.ran ?? null") is None
 
 
+@pytest.mark.slow
 def test_two_tabs_that_edit_one_question_make_two_branches(echo_app: App, visit: Visit) -> None:
     one = visit(echo_app)
     one.ask("the question")

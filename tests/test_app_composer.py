@@ -104,6 +104,7 @@ def test_a_prompt_of_ones_own_is_filled_in(echo_app: App, visit: Visit) -> None:
     expect(visitor.field).to_have_value("Sum up this in 5 words.")
 
 
+@pytest.mark.slow
 def test_why_an_answer_is_bad_is_kept(echo_app: App, visit: Visit) -> None:
     visitor = visit(echo_app)
     visitor.ask("one")

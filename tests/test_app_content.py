@@ -172,6 +172,7 @@ def test_nothing_of_150_hostile_texts_and_more_runs(
     context.close()
 
 
+@pytest.mark.slow
 def test_a_long_answer_that_ended_out_of_sight_is_told(echo_app: App, browser: Browser) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     context.add_init_script(

@@ -57,6 +57,7 @@ def test_a_running_answer_goes_on_in_a_reloaded_page_and_in_a_second_tab(
     expect(other.answers.locator(".text")).to_have_text([whole])
 
 
+@pytest.mark.slow
 def test_what_is_sent_and_stopped_in_one_tab_is_seen_in_the_other(
     echo_app: App, visit: Visit
 ) -> None:
@@ -76,6 +77,7 @@ def test_what_is_sent_and_stopped_in_one_tab_is_seen_in_the_other(
     expect(visitor.answers.last.locator(".note")).to_contain_text("stopped")
 
 
+@pytest.mark.slow
 def test_a_page_of_another_visitor_is_refused_in_the_words_for_one_that_does_not_exist(
     echo_app: App, visit: Visit
 ) -> None:
@@ -134,6 +136,7 @@ def test_what_the_server_did_not_acknowledge_is_sent_again_and_is_one_message(
     assert visitor.page.locator(".branches").count() == 0
 
 
+@pytest.mark.slow
 def test_a_page_comes_back_with_its_server_and_says_which_answer_was_interrupted(
     tmp_path: Path, visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +171,7 @@ def test_a_page_comes_back_with_its_server_and_says_which_answer_was_interrupted
     assert answer.message.content.startswith(BEGINNING)
 
 
+@pytest.mark.slow
 def test_earlier_messages_are_shown_on_demand(echo_app: App, visit: Visit) -> None:
     visitor = visit(echo_app)
     for number in range(17):
@@ -226,6 +230,7 @@ def test_a_thumb_is_kept(echo_app: App, visit: Visit) -> None:
     expect(pressed).to_have_count(1)
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_the_real_models_answer_goes_on_in_a_reloaded_page(app: App, visit: Visit) -> None:
     visitor = visit(app)

@@ -62,6 +62,7 @@ def scroll(visitor: Visitor, to: str, until: str) -> None:
     raise AssertionError(f"never came to {until}")
 
 
+@pytest.mark.slow
 def test_the_first_message_is_reached_and_the_last_again(reader: Visitor) -> None:
     scroll(reader, "0", "message 0.")
     expect(reader.page.get_by_role("button", name="Earlier messages")).to_be_hidden()
@@ -81,6 +82,7 @@ def test_what_is_looked_at_stays_where_it_is_while_more_comes(reader: Visitor) -
     assert before and after and abs(after["y"] - before["y"] - 200) < 3
 
 
+@pytest.mark.slow
 def test_a_thumb_far_above_leaves_the_reader_there(reader: Visitor) -> None:
     scroll(reader, "0", "message 501.")
     answer = reader.page.locator(".message", has_text="message 501.")
@@ -96,6 +98,7 @@ def test_one_press_leads_from_far_above_to_the_end(reader: Visitor) -> None:
     expect(reader.page.locator(".message").last).to_be_in_viewport()
 
 
+@pytest.mark.slow
 def test_who_asks_from_far_above_is_answered_at_the_end(reader: Visitor) -> None:
     scroll(reader, "0", "message 500.")
     reader.send("and now?")

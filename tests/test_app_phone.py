@@ -50,6 +50,7 @@ def swipe(session: CDPSession, start: tuple[int, int], end: tuple[int, int]) -> 
     touch("touchEnd")
 
 
+@pytest.mark.slow
 def test_a_swipe_opens_and_closes_the_conversations(echo_app: App, phone: BrowserContext) -> None:
     visitor = Visitor(phone.new_page(), echo_app)
     visitor.ask("hi")

@@ -162,6 +162,7 @@ def test_on_a_phone_the_sidebar_is_closed_at_first_and_nothing_scrolls_sideways(
     context.close()
 
 
+@pytest.mark.slow
 def test_each_conversation_keeps_its_own_draft(echo_app: App, visit: Visit) -> None:
     visitor = talked(visit(echo_app), "first talk", "second talk")
     visitor.field.fill("for the second")
@@ -233,6 +234,7 @@ def test_a_menu_is_seen_whole_in_a_low_window(echo_app: App, visit: Visit) -> No
         page.keyboard.press("Escape")
 
 
+@pytest.mark.slow
 def test_conversations_are_put_into_folders(echo_app: App, visit: Visit) -> None:
     visitor = talked(visit(echo_app), "tides", "bread", "moons")
     page = visitor.page

@@ -111,6 +111,7 @@ def test_a_person_has_their_conversations_on_every_device_and_nobody_elses(
     expect(other.locator(".entry")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_who_signs_out_is_out_in_every_tab_and_finds_the_draft_again(
     guarded_app: App, somebody: Callable[[], Page]
 ) -> None:
@@ -142,6 +143,7 @@ def test_the_next_person_at_a_browser_finds_nothing_of_the_one_before(
     expect(visitor.field).to_have_value("")
 
 
+@pytest.mark.slow
 def test_a_disabled_person_is_sent_out_within_seconds(
     guarded_app: App, home: Path, somebody: Callable[[], Page], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +157,7 @@ def test_a_disabled_person_is_sent_out_within_seconds(
         wait_for(shelf.identity.set_enabled(bo.id, True))
 
 
+@pytest.mark.slow
 def test_sessions_are_listed_and_ended_and_the_password_changed(
     guarded_app: App, home: Path, somebody: Callable[[], Page], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +297,7 @@ def openid_app(tmp_path_factory: pytest.TempPathFactory, openid: OpenIdService) 
 ADA = {"sub": "1", "email": "ada@example.org", "email_verified": True}
 
 
+@pytest.mark.slow
 def test_who_is_vouched_for_elsewhere_comes_in(
     openid_app: App, openid: OpenIdService, somebody: Callable[[], Page]
 ) -> None:
@@ -391,6 +395,7 @@ def test_the_administration_is_for_admins_only(
     expect(stranger.get_by_label("Password")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_the_administration_shows_usage_models_errors_and_the_log(
     guarded_app: App, somebody: Callable[[], Page]
 ) -> None:
@@ -412,6 +417,7 @@ def test_the_administration_shows_usage_models_errors_and_the_log(
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+@pytest.mark.slow
 def test_an_admin_adds_helps_promotes_disables_and_deletes_somebody(
     guarded_app: App, somebody: Callable[[], Page]
 ) -> None:
@@ -439,6 +445,7 @@ def test_an_admin_adds_helps_promotes_disables_and_deletes_somebody(
     expect(row).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_the_last_admin_stays(guarded_app: App, somebody: Callable[[], Page]) -> None:
     page = administration(somebody(), guarded_app)
     page.get_by_role("button", name="Disable: anna").click()

@@ -33,6 +33,7 @@ def _told(
     return told[0]
 
 
+@pytest.mark.slow
 async def test_guessed_tokens_are_the_models_own(
     llamacpp: LlamaCppEngine, model_home: Path
 ) -> None:
@@ -115,6 +116,7 @@ def test_of_two_cores_only_a_page_is_left_one_and_of_more_one_is_always_left(
     assert told.cpuparams_batch.n_threads == cores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     # Two conversations of 320 tokens take 15 MiB; with many, those that rest stay in the window.
     ("options", "free_mib"),

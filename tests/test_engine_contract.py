@@ -337,6 +337,7 @@ async def test_llamacpp_reads_only_what_is_new_in_a_conversation(llamacpp: Llama
     assert last.usage.cached_tokens == len(prompt.ids) - 1
 
 
+@pytest.mark.slow
 @pytest.mark.model
 async def test_more_requests_than_the_window_holds_wait_instead_of_failing(
     llamacpp: LlamaCppEngine,

@@ -30,6 +30,7 @@ def evaluate(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.slow
 def test_it_runs_compares_gates_and_reports(suite: Path, tmp_path: Path) -> None:
     for name in ("scripted:", "scripted:other"):
         done = evaluate("run", suite, "--model", name, "--passes", "2", "--out", tmp_path / "runs")

@@ -50,6 +50,7 @@ def test_two_processes_share_a_run_and_tell_it_once(suite: Path, tmp_path: Path)
     assert sorted(path.name for path in shared.folder.iterdir()) == ["answers.jsonl", "run.json"]
 
 
+@pytest.mark.slow
 def test_parts_that_a_crash_left_are_not_asked_again(suite: Path, tmp_path: Path) -> None:
     folder = run(suite, tmp_path, launcher=LAUNCHER).folder
     lines = (folder / ANSWERS).read_text().splitlines(keepends=True)

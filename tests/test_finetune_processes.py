@@ -13,7 +13,7 @@ from tiny_model import make_tiny
 from chatkit.finetuning.planning import plan
 from chatkit.finetuning.recipe import Recipe, write_recipe
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.slow]
 ROOT = Path(__file__).parent.parent
 SECONDS = 300
 

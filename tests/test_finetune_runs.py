@@ -232,20 +232,30 @@ SHORT = {"kind": "length", "most": 4}
     ("method", "data", "changes", "figure"),
     [
         ("dpo", PAIRS, {}, "preference_accuracy_after"),
-        ("dpo", PAIRS, {"preference__loss": "ipo"}, "kl_to_base"),
-        (
-            "dpo",
-            PAIRS,
-            {"preference__loss": "robust", "preference__wrong_labels": 0.1},
-            "kl_to_base",
-        ),
-        ("orpo", PAIRS, {}, "preference_accuracy_after"),
         ("kto", THUMBS, {"train__micro_batch": 4}, "liked_change"),
         ("reward", PAIRS, {}, "eval_accuracy"),
         ("sft", lessons(16), {"adapter__kind": "dora", "train__neftune": 5}, "eval_loss"),
-        ("sft", lessons(16), {"adapter__kind": "rslora"}, "eval_loss"),
         ("sft", lessons(16), {"adapter__kind": "full", "train__learning_rate": 1e-4}, "eval_loss"),
-        ("sft", lessons(16), {"train__packing": False, "train__checkpointing": True}, "eval_loss"),
+        *(
+            pytest.param(*others, marks=pytest.mark.slow)
+            for others in [
+                ("dpo", PAIRS, {"preference__loss": "ipo"}, "kl_to_base"),
+                (
+                    "dpo",
+                    PAIRS,
+                    {"preference__loss": "robust", "preference__wrong_labels": 0.1},
+                    "kl_to_base",
+                ),
+                ("orpo", PAIRS, {}, "preference_accuracy_after"),
+                ("sft", lessons(16), {"adapter__kind": "rslora"}, "eval_loss"),
+                (
+                    "sft",
+                    lessons(16),
+                    {"train__packing": False, "train__checkpointing": True},
+                    "eval_loss",
+                ),
+            ]
+        ),
     ],
 )
 def test_each_method_trains_and_tells_its_figure(
@@ -262,6 +272,7 @@ def test_each_method_trains_and_tells_its_figure(
     assert figure in run(made, say=silent).metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
 def test_reinforcement_asks_the_scorer_about_answers(
     tiny: Path, tmp_path: Path, algorithm: str
@@ -283,6 +294,7 @@ def test_reinforcement_asks_the_scorer_about_answers(
     assert rewards and all(0 <= reward <= 1 for reward in rewards.values())
 
 
+@pytest.mark.slow
 def test_a_policy_learns_from_a_reward_model(tiny: Path, tmp_path: Path) -> None:
     pairs = write_rows(tmp_path / "pairs.jsonl", PAIRS)
     judge = recipe(pairs, tmp_path / "judge", base=str(tiny), method="reward")
@@ -309,6 +321,7 @@ def test_a_policy_learns_from_a_reward_model(tiny: Path, tmp_path: Path) -> None
         run(wrong, say=silent)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", ["logits", "sequence"])
 async def test_a_student_of_half_the_layers_opens(
@@ -332,6 +345,7 @@ async def test_a_student_of_half_the_layers_opens(
     await engine.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantize", ["int4", "int8"])
 def test_a_quantised_base_is_trained_on_the_cpu(
     tiny: Path, rows: Path, tmp_path: Path, quantize: str

@@ -81,6 +81,7 @@ def theirs(tasks: Path, name: str) -> dict[str, Any]:
     return dict(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["places", "texts"])
 def test_the_numbers_are_those_of_its_own_backend(
     transformers: TransformersEngine, model_home: Path, tasks: Path, name: str
@@ -96,6 +97,7 @@ def test_the_numbers_are_those_of_its_own_backend(
             assert likelihoods == pytest.approx([one[0][0] for one in other["resps"]], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_server_that_tells_likelihoods_gives_the_same_numbers(
     transformers: TransformersEngine, model_home: Path, tasks: Path
 ) -> None:

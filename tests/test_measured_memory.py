@@ -17,11 +17,11 @@ SCRIPT = Path(__file__).parent / "measure_memory.py"
     ("name", "quantize", "context"),
     [
         ("smollm2-135m", None, 2048),
-        ("smollm2-135m", None, 8192),
+        pytest.param("smollm2-135m", None, 8192, marks=pytest.mark.slow),
         ("smollm2-135m-q4", None, 2048),
         ("smollm2-135m@transformers", None, 512),
-        ("smollm2-135m@transformers", "int8", 512),
-        ("smollm2-135m@transformers", "int4", 512),
+        pytest.param("smollm2-135m@transformers", "int8", 512, marks=pytest.mark.slow),
+        pytest.param("smollm2-135m@transformers", "int4", 512, marks=pytest.mark.slow),
     ],
 )
 def test_the_estimate_is_within_15_percent(

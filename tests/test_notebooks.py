@@ -97,6 +97,7 @@ def serve_notebook(default_model_home: Path) -> NotebookNode:
     return run("05_serve.ipynb", default_model_home, parameters)
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_the_tuned_model_answers_in_json_and_is_verified(
     default_model_home: Path, tmp_path: Path
@@ -138,6 +139,7 @@ def test_the_first_cell_refuses_another_package_of_the_same_name(
         exec(code_cells(read(path))[0].source, {})
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_the_server_answers_four_clients(serve_notebook: NotebookNode) -> None:
     assert "12 tokens" in printed(serve_notebook, "client.generate(")
@@ -147,6 +149,7 @@ def test_the_server_answers_four_clients(serve_notebook: NotebookNode) -> None:
     assert shown(serve_notebook, "there.send(question)", "text/plain")[-1] == "True"
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_the_load_curve_is_shown_and_the_container_comes_last(serve_notebook: NotebookNode) -> None:
     assert printed(serve_notebook, "for many in AT_ONCE").count("at once:") == 2
@@ -374,6 +377,7 @@ def test_a_pull_tells_its_progress(capsys: pytest.CaptureFixture[str]) -> None:
 # 04_compare_models
 
 
+@pytest.mark.slow
 def test_models_are_compared_side_by_side(default_model_home: Path) -> None:
     parameters = (
         'MODELS = ["smollm2-135m", "smollm2-135m@transformers"]\n'
@@ -396,6 +400,7 @@ def test_models_are_compared_side_by_side(default_model_home: Path) -> None:
 # 06_evaluate
 
 
+@pytest.mark.slow
 def test_models_are_evaluated_and_gated(default_model_home: Path, tmp_path: Path) -> None:
     parameters = (
         'OLD = "smollm2-135m"\nNEW = "smollm2-135m-q4"\nSUITES = ["format"]\nSAMPLES = 3\n'

@@ -1,5 +1,6 @@
 """Opening models by every kind of name, and what is said when a file is not what it should be."""
 
+import asyncio
 import json
 import shutil
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from chatkit.engine import complete
+from chatkit.engines.llamacpp import LlamaCppEngine
 from chatkit.engines.opening import LoadOptions, memory_needed, open_engine
 from chatkit.engines.transformers import TransformersEngine
 from chatkit.errors import InputError, ModelFileError, NotEnoughMemory, Unsupported
@@ -121,6 +123,25 @@ async def test_an_adapter_folder_opens_on_its_base(
     assert tuned != (await complete(transformers, prompt, GREEDY))[0]
     assert engine.template.identity == transformers.template.identity
     await engine.close()
+
+
+@pytest.mark.model
+async def test_an_adapter_and_its_base_say_the_same_at_once_on_the_embedded_engine(
+    adapter: Path, transformers: TransformersEngine
+) -> None:
+    options = LoadOptions(context=1024, adapters=(("moved", adapter),))
+    embedded, tuned = open_engine("smollm2-135m", options), open_engine(str(adapter))
+    assert isinstance(embedded, LlamaCppEngine)
+    prompt = build_prompt(tuned.template, [user("What is the capital of Japan?")])
+
+    async def said(adapter: str | None) -> str:
+        return "".join([delta.text async for delta in embedded.stream(prompt, GREEDY, adapter)])
+
+    both = await asyncio.gather(said(None), said("moved"))
+
+    assert both == [(await complete(engine, prompt, GREEDY))[0] for engine in (transformers, tuned)]
+    await embedded.close()
+    await tuned.close()
 
 
 @pytest.mark.model

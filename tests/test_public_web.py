@@ -162,6 +162,7 @@ def test_a_page_without_a_title_says_nothing() -> None:
     assert read_preview("https://example.org", "<title" + "<" * 10_000) is None
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_links_show_what_they_lead_to_when_both_sides_want_it(
     web: str, visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -46,6 +46,7 @@ def test_it_is_kullbacks_and_leiblers() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_four_bits_are_further_away_than_the_model_itself(
     llamacpp: LlamaCppEngine, llamacpp_q4: LlamaCppEngine
@@ -60,6 +61,7 @@ def test_four_bits_are_further_away_than_the_model_itself(
     asyncio.run(measured())
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_where_both_score_text_the_perplexities_stand_beside_it(
     transformers: TransformersEngine, llamacpp: LlamaCppEngine

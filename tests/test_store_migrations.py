@@ -275,6 +275,7 @@ async def test_a_version_that_is_not_known_is_refused(empty_database: str) -> No
     assert await asked(empty_database, everything) == before
 
 
+@pytest.mark.slow
 @pytest.mark.lengthy
 async def test_two_processes_that_start_at_once_both_work(empty_database: str) -> None:
     names = {name for said in run_together(OPEN, "", "") for name in said}

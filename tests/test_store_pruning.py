@@ -123,6 +123,7 @@ async def test_in_the_clear_its_words_are_found_no_more(
         assert len(await rows(store, "SELECT * FROM node_text")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.lengthy
 @given(draws=st.lists(st.integers(0, 10**6), min_size=1, max_size=12), draw=st.integers(0, 10**6))
 async def test_any_tree_loses_one_branch_and_nothing_else(draws: list[int], draw: int) -> None:
