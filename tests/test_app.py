@@ -136,6 +136,26 @@ def test_the_answer_can_be_asked_for_again(echo_app: App, visit: Visit) -> None:
     expect(visitor.answers.last).to_contain_text("1/2")
 
 
+def test_while_an_answer_is_written_no_button_is_there_that_would_do_nothing(
+    echo_app: App, visit: Visit
+) -> None:
+    visitor = visit(echo_app)
+    visitor.ask("hello")
+    visitor.press("Answer again")
+    expect(visitor.answers.last).to_contain_text("2/2")
+    visitor.wait_for_end()
+    useless = visitor.page.get_by_role("button", name=re.compile("Previous answer|Delete"))
+    expect(useless.first).to_be_visible()
+
+    visitor.send("slowly " + "word " * 40)
+    expect(visitor.page.locator(".chat.answering")).to_be_visible()
+
+    expect(useless).to_have_count(0)
+    expect(visitor.page.get_by_text("2/2")).to_be_visible()
+    visitor.page.get_by_label("Stop").click()
+    expect(useless.first).to_be_visible()
+
+
 def test_what_an_answer_took_stands_under_it(echo_app: App, visit: Visit) -> None:
     visitor = visit(echo_app)
 

@@ -297,7 +297,6 @@ def openid_app(tmp_path_factory: pytest.TempPathFactory, openid: OpenIdService) 
 ADA = {"sub": "1", "email": "ada@example.org", "email_verified": True}
 
 
-@pytest.mark.slow
 def test_who_is_vouched_for_elsewhere_comes_in(
     openid_app: App, openid: OpenIdService, somebody: Callable[[], Page]
 ) -> None:
