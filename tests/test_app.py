@@ -172,6 +172,7 @@ def test_a_visitor_is_told_when_the_server_has_gone(tmp_path: Path, visit: Visit
     expect(visitor.trouble.last).to_contain_text("connection to the server was lost")
 
 
+@pytest.mark.slow
 def test_a_page_that_comes_slowly_asks_nobody_else_either(tmp_path: Path, browser: Browser) -> None:
     def come_late(route: Route) -> None:
         time.sleep(3)
@@ -312,6 +313,7 @@ def assert_harmless(visitor: Visitor) -> None:
     assert page.evaluate("window.ran") is None
 
 
+@pytest.mark.slow
 def test_the_settings_tell_what_is_known_of_the_model_and_how_fast_it_was(
     echo_app: App, visit: Visit
 ) -> None:

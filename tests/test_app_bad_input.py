@@ -63,6 +63,7 @@ def test_a_clock_that_is_wrong_by_years_loses_nothing(
     context.close()
 
 
+@pytest.mark.slow
 def test_half_a_character_is_refused_in_a_sentence_and_can_be_discarded(
     echo_app: App, visit: Visit
 ) -> None:
@@ -77,6 +78,7 @@ def test_half_a_character_is_refused_in_a_sentence_and_can_be_discarded(
     expect(visitor.questions).to_have_count(1)
 
 
+@pytest.mark.slow
 def test_letters_that_turn_others_round_turn_nothing_outside_of_themselves(
     echo_app: App, visit: Visit
 ) -> None:
@@ -90,6 +92,7 @@ def test_letters_that_turn_others_round_turn_nothing_outside_of_themselves(
     assert title.evaluate("one => getComputedStyle(one).unicodeBidi") in ("isolate", "plaintext")
 
 
+@pytest.mark.slow
 def test_ten_thousand_fences_are_shown_and_the_talk_goes_on(echo_app: App, visit: Visit) -> None:
     visitor = visit(echo_app)
     visitor.page.evaluate(TYPE, units("```\n" * 10_000))

@@ -63,6 +63,7 @@ def test_a_task_list_tells_what_is_done(echo_app: App, visit: Visit) -> None:
     expect(answer.get_by_role("img", name="Not done")).to_have_count(1)
 
 
+@pytest.mark.slow
 def test_a_long_question_is_cut_until_all_of_it_is_asked_for(echo_app: App, visit: Visit) -> None:
     visitor = visit(echo_app)
     visitor.ask("\n".join(f"line {n}" for n in range(60)))

@@ -204,6 +204,7 @@ def test_an_edited_question_stands_beside_the_old_one(echo_app: App, visit: Visi
     expect(visitor.questions.locator(".text")).to_have_text(["one", "two"])
 
 
+@pytest.mark.slow
 def test_what_the_model_was_not_given_is_said(echo_app: App, visit: Visit) -> None:
     visitor = visit(echo_app)
     for word in ("first", "second", "third"):
@@ -218,6 +219,7 @@ def test_what_the_model_was_not_given_is_said(echo_app: App, visit: Visit) -> No
     expect(visitor.answers.last.locator("summary")).to_have_text("2 earlier messages were left out")
 
 
+@pytest.mark.slow
 def test_a_thumb_is_kept(echo_app: App, visit: Visit) -> None:
     visitor = visit(echo_app)
     visitor.ask("hello")

@@ -91,6 +91,7 @@ def test_a_thumb_far_above_leaves_the_reader_there(reader: Visitor) -> None:
     expect(answer).to_be_in_viewport()
 
 
+@pytest.mark.slow
 def test_one_press_leads_from_far_above_to_the_end(reader: Visitor) -> None:
     scroll(reader, "0", "message 500.")
     reader.press("Go to the newest message")

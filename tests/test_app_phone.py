@@ -68,6 +68,7 @@ def test_a_swipe_opens_and_closes_the_conversations(echo_app: App, phone: Browse
     expect(search).not_to_be_in_viewport()
 
 
+@pytest.mark.slow
 def test_wide_code_slides_and_opens_nothing(echo_app: App, phone: BrowserContext) -> None:
     visitor = Visitor(phone.new_page(), echo_app)
     visitor.ask("code\n\n```\n" + "x" * 300 + "\n```")

@@ -217,6 +217,7 @@ def test_a_link_before_everything_leads_to_the_message(echo_app: App, visit: Vis
     expect(visitor.field).to_be_focused()
 
 
+@pytest.mark.slow
 def test_a_menu_is_seen_whole_in_a_low_window(echo_app: App, visit: Visit) -> None:
     page = talked(visit(echo_app), "tides", "bread").page
     page.set_viewport_size({"width": 1000, "height": 520})

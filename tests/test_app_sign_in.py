@@ -180,7 +180,7 @@ def test_sessions_are_listed_and_ended_and_the_password_changed(
     elsewhere.get_by_label("Password").wait_for()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_no_page_of_the_door_has_a_violation(
     guarded_app: App, somebody: Callable[[], Page], scheme: Literal["light", "dark"]
 ) -> None:
@@ -262,6 +262,7 @@ def test_the_sign_in_leads_to_no_other_site(
     page.wait_for_url(guarded_app.url)
 
 
+@pytest.mark.slow
 def test_the_page_refuses_to_be_open_when_sign_in_was_asked_for(
     tmp_path: Path, somebody: Callable[[], Page], monkeypatch: pytest.MonkeyPatch
 ) -> None:

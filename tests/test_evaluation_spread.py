@@ -80,6 +80,7 @@ def test_a_ray_cluster_of_two_workers_gives_the_same_numbers(suite: Path, tmp_pa
     assert spread.record.template == alone.record.template
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_told(suite: Path, tmp_path: Path) -> None:
     arguments = ("run", str(suite), "--model", "scripted:", "--ray", "127.0.0.1:1")
     done = subprocess.run(

@@ -98,6 +98,7 @@ def test_a_run_leaves_an_adapter_that_opens_and_says_where_it_comes_from(
     assert read_adapter(output).base == str(tiny)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every", "measured"), [(2, [0, 2, 4]), (3, [0, 3, 4])])
 def test_what_is_held_out_is_measured_at_the_beginning_at_the_end_and_never_twice(
     tiny: Path, rows: Path, tmp_path: Path, every: int, measured: list[int]
@@ -206,6 +207,7 @@ def test_a_stopped_run_goes_on_to_the_same_losses(tiny: Path, rows: Path, tmp_pa
         assert found[step] == pytest.approx(loss, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_losses(tiny: Path, rows: Path, tmp_path: Path) -> None:
     losses = []
     for name in ("one", "two"):
@@ -358,6 +360,7 @@ def test_a_quantised_base_is_trained_on_the_cpu(
 # What can go wrong
 
 
+@pytest.mark.slow
 def test_a_run_whose_held_out_loss_does_not_fall_ends_early(
     tiny: Path, rows: Path, tmp_path: Path
 ) -> None:

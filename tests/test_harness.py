@@ -126,6 +126,7 @@ def test_an_engine_without_likelihoods_is_refused_by_name(tasks: Path) -> None:
         run_tasks(ScriptedEngine(), ["places"], include=tasks)
 
 
+@pytest.mark.slow
 def test_an_unknown_task_is_told_the_nearest(tasks: Path) -> None:
     with pytest.raises(InputError, match="did you mean places"):
         run_tasks(ScriptedEngine(), ["plces"], include=tasks)

@@ -113,6 +113,7 @@ def adapter(pulled: ModelFolder, tmp_path: Path) -> Path:
     return tmp_path / "adapter"
 
 
+@pytest.mark.slow
 @pytest.mark.model
 async def test_an_adapter_folder_opens_on_its_base(
     adapter: Path, transformers: TransformersEngine

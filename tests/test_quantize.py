@@ -70,6 +70,7 @@ def test_memory_drops_and_quality_holds(
     assert perplexity <= most_perplexity * whole[1]
 
 
+@pytest.mark.slow
 def test_quantize_alone_chooses_transformers(model_home: Path) -> None:
     engine = open_engine("smollm2-135m", LoadOptions(quantize="int8"))
     assert engine.resident_bytes < 0.65 * 4 * find("smollm2-135m").parameters

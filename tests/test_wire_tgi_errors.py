@@ -232,6 +232,7 @@ def test_a_client_that_leaves_in_its_own_request_harms_nobody(slow: Running) -> 
     assert slow.get("/health").status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.lengthy
 def test_a_thousand_requests_too_many_are_all_refused() -> None:
     many, results = 1000, []
