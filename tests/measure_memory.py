@@ -6,7 +6,6 @@ import sys
 import psutil
 
 from chatkit.engine import complete
-from chatkit.engines.freed_memory import return_freed_memory
 from chatkit.engines.opening import LoadOptions, open_engine
 from chatkit.messages import user
 from chatkit.prompt import build_prompt
@@ -20,9 +19,6 @@ async def measure(name: str, quantize: str | None, context: int) -> int:
     words = "word " * (context - 60 if "transformers" in name else 300)
     prompt = build_prompt(engine.template, [user(words)])
     await complete(engine, prompt, Sampling(temperature=0, max_tokens=20))
-    if "transformers" in name:
-        # How much of the freed tensors the C library still keeps differs by a tenth between runs.
-        return_freed_memory()
     return psutil.Process().memory_info().rss
 
 

@@ -512,6 +512,11 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.lengthy
 @pytest.mark.parametrize("how", SPOILED)
+@pytest.mark.parametrize(
+    "elsewhere",
+    ["sqlite", pytest.param("postgres", marks=[pytest.mark.services, pytest.mark.slow])],
+    indirect=True,
+)
 async def test_a_spoiled_backup_is_refused_with_the_place(
     how: str, elsewhere: str, tmp_path: Path
 ) -> None:

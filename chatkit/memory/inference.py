@@ -17,8 +17,9 @@ PIECE_TOKENS = 256
 # What a process holds beside the other parts, measured with SmolLM2-135M on Linux: Python, chatkit,
 # the engine's libraries, the tokenizer, and heap that stays reserved. The embedded engine's number
 # has 32 MiB for conversations that rest, which may grow; transformers' has SciPy and scikit-learn,
-# which it loads where they are installed.
-PROCESS_OVERHEAD: Mapping[EngineName, int] = {"llamacpp": 160 * MIB, "transformers": 450 * MIB}
+# which it loads where they are installed, and half of the 110 MiB by which the libraries' own pages
+# differ: the kernel maps more of them while their files are still in its cache, as after installing.
+PROCESS_OVERHEAD: Mapping[EngineName, int] = {"llamacpp": 160 * MIB, "transformers": 510 * MIB}
 # torchao or bitsandbytes, and the heap in which they unpacked the weights; measured likewise.
 QUANTIZER_OVERHEAD = 100 * MIB
 # What PyTorch holds on each card beside tensors: CUDA's context, kernels and workspaces. Measured
