@@ -18,7 +18,7 @@ PIECE_TOKENS = 256
 # the engine's libraries, the tokenizer, and heap that stays reserved. The embedded engine's number
 # has 32 MiB for conversations that rest, which may grow; transformers' has SciPy and scikit-learn,
 # which it loads where they are installed, and half of the 110 MiB by which the libraries' own pages
-# differ: the kernel maps more of them while their files are still in its cache, as after installing.
+# differ: the kernel maps more of them while their files are in its cache, as after installing.
 PROCESS_OVERHEAD: Mapping[EngineName, int] = {"llamacpp": 160 * MIB, "transformers": 510 * MIB}
 # torchao or bitsandbytes, and the heap in which they unpacked the weights; measured likewise.
 QUANTIZER_OVERHEAD = 100 * MIB
