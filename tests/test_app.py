@@ -268,7 +268,6 @@ def test_the_newest_words_are_followed_unless_the_visitor_scrolls_back(
     visitor.page.get_by_label("Stop").click()
 
 
-@pytest.mark.slow
 @pytest.mark.model
 def test_two_visitors_at_once_share_one_engine(app: App, visit: Visit) -> None:
     one, other = visit(app), visit(app, stranger=True)

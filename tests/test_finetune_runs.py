@@ -274,8 +274,7 @@ def test_each_method_trains_and_tells_its_figure(
     assert figure in run(made, say=silent).metrics
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
+@pytest.mark.parametrize("algorithm", ["grpo", pytest.param("rloo", marks=pytest.mark.slow)])
 def test_reinforcement_asks_the_scorer_about_answers(
     tiny: Path, tmp_path: Path, algorithm: str
 ) -> None:

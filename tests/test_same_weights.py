@@ -49,7 +49,6 @@ async def test_f16_says_what_32_bits_say(
     assert same >= 9
 
 
-@pytest.mark.slow
 async def test_q4_parts_only_where_two_tokens_are_nearly_as_likely(
     llamacpp_q4: LlamaCppEngine, transformers: TransformersEngine, references: dict[str, str]
 ) -> None:
