@@ -3,12 +3,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# pip compiles on one core only, and all: libraries bring their own tests, and models by the
-# hundred. What cannot be compiled is a template.
-COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/(tests?|transformers/models)/' .venv/lib || true
-# pip fetches and unpacks on one core as well. What is pinned needs no choosing, so two of them share
-# it; what they cannot install here is left to the one after them, which says why.
-PINNED := xargs -P 2 -n 32 $(PIP) install -qqq --no-compile --no-deps < constraints.txt
+# pip would compile all that libraries bring; Python compiles what is used when it is first used.
+INSTALL := $(PIP) install -q --no-compile
+# One pip fetches and unpacks on one core. What is pinned needs no choosing, so two share it; what
+# they cannot install here is left to the one after them, which says why.
+PINNED := xargs -P 2 -n 32 $(INSTALL) -qq --no-deps < constraints.txt
 PORT ?= 5006
 # The tests start hundreds of processes; none compiles anew what another one has compiled.
 unexport PYTHONDONTWRITEBYTECODE
@@ -60,14 +59,12 @@ services:
 	$(PYTHON) -m venv --upgrade-deps .venv
 
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) install -q --no-compile -c constraints.txt -e .
-	$(COMPILE)
+	$(INSTALL) -c constraints.txt -e .
 	touch $@
 
 .venv/installed-dev: pyproject.toml constraints.txt | .venv/bin/python
 	$(PINNED) || true
-	$(PIP) install -q --no-compile -c constraints.txt -e '.[dev]'
-	$(COMPILE)
+	$(INSTALL) -c constraints.txt -e '.[dev]'
 	touch .venv/installed $@
 
 clean:
