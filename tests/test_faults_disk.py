@@ -5,7 +5,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,13 +26,37 @@ from scripted_service import (
 
 from chatkit.answering import run
 from chatkit.chat import ChatService
+from chatkit.engine import Delta
+from chatkit.engines.scripted import ScriptedEngine
 from chatkit.errors import DiskFull, StoreUnavailable
 from chatkit.live.event import Event
+from chatkit.prompt import Prompt
+from chatkit.sampling import Sampling
 
 pytestmark = pytest.mark.anyio
 
 DISK_BYTES = 16 << 20
 LONG = "x" * 1_500
+HALT_AFTER = 300
+
+
+class HaltingEngine(ScriptedEngine):
+    """Writes a third of its answer and waits, so that the disk fills up before the end."""
+
+    def __init__(self) -> None:
+        super().__init__(slow_script(token_seconds=0.001))
+        self.go_on = asyncio.Event()
+
+    async def stream(
+        self, prompt: Prompt, sampling: Sampling, adapter: str | None = None
+    ) -> AsyncGenerator[Delta, None]:
+        """Answer; see `ScriptedEngine.stream`."""
+        number = 0
+        async for delta in super().stream(prompt, sampling, adapter):
+            if number == HALT_AFTER:
+                await self.go_on.wait()
+            yield delta
+            number += 1
 
 
 class SmallDisk:
@@ -106,7 +130,7 @@ async def begun(service: ChatService, seen: list[Event]) -> tuple[str, str, asyn
             seen.append(event)
 
     watching = asyncio.create_task(watch())
-    while len(seen) < 10:
+    while not shown(seen):
         await asyncio.sleep(0.01)
     return conversation, turn.answer, watching
 
@@ -144,11 +168,12 @@ async def test_a_full_disk_refuses_a_question_whole_and_takes_it_when_there_is_r
 async def test_an_answer_that_meets_a_full_disk_is_whole_when_there_is_room_again(
     disk: SmallDisk,
 ) -> None:
-    script, seen = slow_script(token_seconds=0.001), list[Event]()
-    async with opened(script) as service, opened() as filler:
+    engine, seen = HaltingEngine(), list[Event]()
+    async with opened(engine) as service, opened() as filler:
         conversation, answer, watching = await begun(service, seen)
         await fill_up(filler, disk)
-        while shown(seen) != script.answer("go"):
+        engine.go_on.set()
+        while shown(seen) != long_answer("go"):
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.5)
         assert not watching.done()
@@ -156,7 +181,7 @@ async def test_an_answer_that_meets_a_full_disk_is_whole_when_there_is_room_agai
         await watching
         node = await stored(service, conversation, answer)
     assert seen[-1].kind == status_of(node) == "done"
-    assert rises(seen) and shown(seen) == node.message.content == script.answer("go")
+    assert rises(seen) and shown(seen) == node.message.content == long_answer("go")
     assert is_sound(disk)
 
 
@@ -166,20 +191,21 @@ async def test_an_answer_whose_end_finds_no_room_for_long_says_so_and_is_stored_
 ) -> None:
     monkeypatch.setattr(run, "STORE_SECONDS", 0.5)
     monkeypatch.setattr(run, "STORE_PAUSE_SECONDS", 0.1)
-    script, seen = slow_script(token_seconds=0.001), list[Event]()
-    async with opened(script) as service, opened() as filler:
+    engine, seen = HaltingEngine(), list[Event]()
+    async with opened(engine) as service, opened() as filler:
         conversation, answer, watching = await begun(service, seen)
         await fill_up(filler, disk)
+        engine.go_on.set()
         await watching
         assert seen[-1].kind == "failed" and "no room" in seen[-1].text
-        assert shown(seen) == script.answer("go")
+        assert shown(seen) == long_answer("go")
         disk.free()
         while status_of(node := await stored(service, conversation, answer)) == "running":
             await asyncio.sleep(0.05)
-        assert status_of(node) == "failed" and node.message.content == script.answer("go")
+        assert status_of(node) == "failed" and node.message.content == long_answer("go")
         again = await watched(service, conversation, answer)
         assert again[-1].text == seen[-1].text and again[-1].seq == seen[-1].seq
-        assert await asked(service, conversation, "again") == script.answer("again")
+        assert await asked(service, conversation, "again") == long_answer("again")
     assert is_sound(disk)
 
 
