@@ -38,6 +38,7 @@ pytestmark = pytest.mark.anyio
 DISK_BYTES = 16 << 20
 LONG = "x" * 1_500
 HALT_AFTER = 300
+UNENDED = ("queued", "running")
 
 
 class HaltingEngine(ScriptedEngine):
@@ -200,7 +201,7 @@ async def test_an_answer_whose_end_finds_no_room_for_long_says_so_and_is_stored_
         assert seen[-1].kind == "failed" and "no room" in seen[-1].text
         assert shown(seen) == long_answer("go")
         disk.free()
-        while status_of(node := await stored(service, conversation, answer)) == "running":
+        while status_of(node := await stored(service, conversation, answer)) in UNENDED:
             await asyncio.sleep(0.05)
         assert status_of(node) == "failed" and node.message.content == long_answer("go")
         again = await watched(service, conversation, answer)
