@@ -21,6 +21,9 @@ PATIENCE_SECONDS = 60
 # Below the ports that the system gives to clients: one of those could take a stopped server's
 # port, or even connect to itself there.
 PORTS = range(20_000, 32_000)
+# A new database of PostgreSQL is 300 files: in memory it is made several times as fast.
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 2 << 30
 
 
 class Service(ABC):
@@ -31,7 +34,8 @@ class Service(ABC):
     """
 
     def __init__(self) -> None:
-        self._home = Path(tempfile.mkdtemp(prefix=f"chatkit-{type(self).__name__.lower()}-"))
+        prefix = f"chatkit-{type(self).__name__.lower()}-"
+        self._home = Path(tempfile.mkdtemp(prefix=prefix, dir=_quick_folder()))
         self.directory = self._home / "data"
         self.log = self._home / "log"
         self.port = free_port()
@@ -71,14 +75,7 @@ class Service(ABC):
 
     def stop(self) -> None:
         """End it in good order; nothing when it does not run."""
-        if self._process is None:
-            return
-        self._process.send_signal(self._ending)
-        try:
-            self._process.wait(PATIENCE_SECONDS)
-            self._process = None
-        except subprocess.TimeoutExpired:
-            self.kill()
+        self._end(self._ending)
 
     def kill(self) -> None:
         """End it and its children at once, as `kill -9` does; nothing when it does not run."""
@@ -104,7 +101,7 @@ class Service(ABC):
 
     def remove(self) -> None:
         """End it and remove its files."""
-        self.stop()
+        self._end(self._giving_up)
         shutil.rmtree(self._home, ignore_errors=True)
 
     @property
@@ -115,6 +112,20 @@ class Service(ABC):
     @property
     def _ending(self) -> signal.Signals:
         return signal.SIGTERM
+
+    @property
+    def _giving_up(self) -> signal.Signals:
+        return self._ending
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(how)
+        try:
+            self._process.wait(PATIENCE_SECONDS)
+            self._process = None
+        except subprocess.TimeoutExpired:
+            self.kill()
 
     @abstractmethod
     def _command(self) -> list[str]:
@@ -158,6 +169,12 @@ def free_port() -> int:
                 continue
             return port
     raise RuntimeError(f"No port of {HOST} between {PORTS.start} and {PORTS.stop} is free.")
+
+
+def _quick_folder() -> Path | None:
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES:
+        return MEMORY
+    return None
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -83,6 +83,11 @@ class Postgres(Service):
         # PostgreSQL's "fast" shutdown: SIGTERM would wait until every client has gone.
         return signal.SIGINT
 
+    @property
+    def _giving_up(self) -> signal.Signals:
+        # At once: what is about to be removed need not be written first.
+        return signal.SIGQUIT
+
     def _url(self, database: str) -> str:
         return f"postgresql+asyncpg://chatkit@{HOST}:{self.port}/{database}"
 
@@ -104,6 +109,7 @@ class Postgres(Service):
             "full_page_writes": safety,
             "max_connections": 200,
             "shared_buffers": "64MB",
+            "max_wal_size": "128MB",
             "jit": "off",
         }
         pairs = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
@@ -198,9 +204,11 @@ def redis_url(redis_server: Redis) -> str:
 
 
 @pytest.fixture
-def postgres_url(postgres: Postgres) -> str:
+def postgres_url(postgres: Postgres) -> Iterator[str]:
     """The address of an empty PostgreSQL database."""
-    return postgres.new_database()
+    address = postgres.new_database()
+    yield address
+    postgres.drop_database(address)
 
 
 def _postgres_programs() -> Path:

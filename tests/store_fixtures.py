@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -38,14 +38,21 @@ def database(
 ) -> str:
     """The address of a database with empty tables, which the environment names."""
     if kind == "postgres":
-        server: Postgres = request.getfixturevalue("postgres")
-        address = server.new_database(like=request.getfixturevalue("postgres_with_tables"))
+        address = request.getfixturevalue("postgres_copy")
         monkeypatch.setenv("CHATKIT_DATABASE_URL", address)
     else:
         own_home.mkdir()
         file = request.getfixturevalue("sqlite_with_tables")
         shutil.copy(file, urlsplit(settings().database).path)
     return settings().database
+
+
+@pytest.fixture
+def postgres_copy(postgres: Postgres, postgres_with_tables: str) -> Iterator[str]:
+    """The address of a PostgreSQL database with empty tables."""
+    address = postgres.new_database(like=postgres_with_tables)
+    yield address
+    postgres.drop_database(address)
 
 
 @pytest.fixture(scope="session")

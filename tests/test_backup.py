@@ -48,7 +48,7 @@ KINDS = ["sqlite", pytest.param("postgres", marks=pytest.mark.services)]
 def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of another empty database: SQLite, then PostgreSQL."""
     if request.param == "postgres":
-        return str(request.getfixturevalue("postgres").new_database())
+        return str(request.getfixturevalue("postgres_url"))
     return f"sqlite:///{tmp_path}/elsewhere.db"
 
 

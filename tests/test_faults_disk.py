@@ -38,7 +38,6 @@ pytestmark = pytest.mark.anyio
 DISK_BYTES = 16 << 20
 LONG = "x" * 1_500
 HALT_AFTER = 300
-UNENDED = ("queued", "running")
 
 
 class HaltingEngine(ScriptedEngine):
@@ -122,7 +121,7 @@ async def _refused(service: ChatService, conversation: str, answer: str, text: s
 
 
 async def begun(service: ChatService, seen: list[Event]) -> tuple[str, str, asyncio.Task[None]]:
-    """Ask, and wait until somebody who watches has seen some of the answer."""
+    """Ask while somebody watches, and wait until some of the answer is stored."""
     conversation = await service.begin(USER)
     turn = await service.send(USER, conversation, "go", SCRIPTED)
 
@@ -131,7 +130,7 @@ async def begun(service: ChatService, seen: list[Event]) -> tuple[str, str, asyn
             seen.append(event)
 
     watching = asyncio.create_task(watch())
-    while not shown(seen):
+    while not (await stored(service, conversation, turn.answer)).message.content:
         await asyncio.sleep(0.01)
     return conversation, turn.answer, watching
 
@@ -201,7 +200,7 @@ async def test_an_answer_whose_end_finds_no_room_for_long_says_so_and_is_stored_
         assert seen[-1].kind == "failed" and "no room" in seen[-1].text
         assert shown(seen) == long_answer("go")
         disk.free()
-        while status_of(node := await stored(service, conversation, answer)) in UNENDED:
+        while status_of(node := await stored(service, conversation, answer)) == "running":
             await asyncio.sleep(0.05)
         assert status_of(node) == "failed" and node.message.content == long_answer("go")
         again = await watched(service, conversation, answer)
