@@ -13,8 +13,8 @@ PORT ?= 5006
 unexport PYTHONDONTWRITEBYTECODE
 # A file's tests stay together: what they start, they share. PyTorch's threads sleep while they
 # wait; spinning they keep the cores from the other process's, and both take several times as long.
-PYTEST := GOMP_SPINCOUNT=500 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 \
-    --dist=loadfile
+PYTEST = GOMP_SPINCOUNT=500 $(BIN)/python -m pytest --dist=loadfile \
+    --numprocesses=$(shell $(BIN)/python tests/count_workers.py)
 
 .PHONY: demo test quick check bench test-slow test-vllm model browser services clean
 
