@@ -1,6 +1,6 @@
 """Print how many processes share the tests on this machine."""
 
-import os
+from chatkit.hardware import probe
 
 MOST = 4
 # Each comes to hold PyTorch, several models and a database.
@@ -10,9 +10,8 @@ WORKER_BYTES = 5 << 30
 def main() -> None:
     """Print one more than there are cores, at most four, and no more than have room in memory."""
     # A test waits for a browser, a clock or a disk a quarter of its time.
-    cores = os.cpu_count() or 1
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    print(max(1, min(MOST, cores + 1, memory // WORKER_BYTES)))
+    machine = probe()
+    print(max(1, min(MOST, machine.cores + 1, machine.ram // WORKER_BYTES)))
 
 
 if __name__ == "__main__":

@@ -31,11 +31,15 @@ class Service(ABC):
 
     Use it as a context manager, or call `start` and at the end `remove`. `directory` holds its
     raw data files, `log` what it said.
+
+    Args:
+        on_disk: whether `directory` is on a disk; otherwise it is in memory where that has room.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, on_disk: bool) -> None:
         prefix = f"chatkit-{type(self).__name__.lower()}-"
-        self._home = Path(tempfile.mkdtemp(prefix=prefix, dir=_quick_folder()))
+        folder = None if on_disk else _folder_in_memory()
+        self._home = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
         self.directory = self._home / "data"
         self.log = self._home / "log"
         self.port = free_port()
@@ -171,7 +175,7 @@ def free_port() -> int:
     raise RuntimeError(f"No port of {HOST} between {PORTS.start} and {PORTS.stop} is free.")
 
 
-def _quick_folder() -> Path | None:
+def _folder_in_memory() -> Path | None:
     if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES:
         return MEMORY
     return None

@@ -23,13 +23,13 @@ class Postgres(Service):
     """A PostgreSQL; every database of it is reached as the user `chatkit`, without a password.
 
     Args:
-        fsync: whether commits reach the disk; tests of what survives a killed server do not need
-            it, since the system still has what the server wrote.
+        fsync: whether commits reach a disk; tests of what survives a killed server do not need it,
+            since the system still has what the server wrote.
     """
 
     def __init__(self, *, fsync: bool = False) -> None:
         self._programs = _postgres_programs()
-        super().__init__()
+        super().__init__(on_disk=fsync)
         self._fsync = fsync
         self._numbers = count(1)
 
@@ -131,13 +131,13 @@ class Redis(Service):
     """A Redis.
 
     Args:
-        appendonly: whether it writes what it holds to `directory`, and so has it after a restart;
-            otherwise a restart loses everything.
+        appendonly: whether it writes what it holds to `directory`, on a disk, and so has it after a
+            restart; otherwise a restart loses everything.
     """
 
     def __init__(self, *, appendonly: bool = False) -> None:
         self._program = _redis_program()
-        super().__init__()
+        super().__init__(on_disk=appendonly)
         self._appendonly = appendonly
         self._numbers = count(1)
 
